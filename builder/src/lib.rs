@@ -1,0 +1,20 @@
+//! Turns a project into a package: manifest → parts (pull, build, stage, prime) → image → index → envelope → signature.
+//!
+//! | module | job |
+//! |---|---|
+//! | [`project`] | finds and reads `pack.yaml`; where the work folders are |
+//! | [`parts`] | the life of the parts: pull, build, stage, prime |
+//! | [`debian`] | `stage-packages`: Debian packages with all that they depend on, without root |
+//! | [`image`] | writes the prime folder as a squashfs image |
+//! | [`assemble`] | image → index, envelope, signature, footer: the `.pkg` file |
+//! | [`keys`] | the publisher's signing keys |
+//! | [`unpack`] | a package's files back into a folder |
+#![forbid(unsafe_code)]
+
+pub mod assemble;
+pub mod debian;
+pub mod image;
+pub mod keys;
+pub mod parts;
+pub mod project;
+pub mod unpack;

@@ -1,0 +1,25 @@
+//! Every format that crosses a boundary of pack, as plain types: no files, no clock, no network, no terminal.
+//!
+//! | module | format |
+//! |---|---|
+//! | [`manifest`] | `pack.yaml`, what a packager writes |
+//! | [`package`] | the `.pkg` file: envelope, signatures, footer |
+//! | [`index`] | the block index inside a package: a hash tree over spans of the image |
+//! | [`squashfs`] | the on-disk structures of squashfs 4.0 |
+//! | [`interface`] | interface definitions, one YAML file each under `schemas/interfaces/` |
+//! | [`plan`] | what a launch will do, step by step |
+//! | [`state`] | what is installed, `state.json` |
+//! | [`names`] | checked names, versions, revisions and hashes that the others are made of |
+//!
+//! Bytes from outside are bounded before they are parsed, and a parse error never panics.
+#![forbid(unsafe_code)]
+
+pub mod index;
+pub mod interface;
+pub mod manifest;
+pub mod names;
+pub mod package;
+pub mod plan;
+pub mod squashfs;
+pub mod state;
+pub mod text;

@@ -1,0 +1,1 @@
+//! The on-disk structures of squashfs 4.0.
