@@ -1,1 +1,97 @@
-fn main() {}
+//! The `pack` command. One file a verb; [`main`] parses, hands over, and turns a failure into text and an exit status.
+//!
+//! Data goes to standard output, talk to standard error. Exit status: 0 done, 1 failed, 2 wrong usage; `pack run`
+//! gives the app's own status, 125 where pack failed before the app started, 126 not executable, 127 not found,
+//! 128+N for a signal.
+#![forbid(unsafe_code)]
+
+mod build;
+mod clean;
+mod context;
+mod doctor;
+mod failure;
+mod info;
+mod inspect;
+mod install;
+mod key;
+mod list;
+mod remove;
+mod run;
+mod terminal;
+mod trust;
+mod unpack;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use context::Context;
+use failure::Failure;
+
+/// Builds, installs and runs confined application packages, without privilege.
+#[derive(Parser)]
+#[command(name = "pack", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    talk: terminal::Options,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Build a package from a project folder
+    Build(build::Arguments),
+    /// Remove what earlier builds left in a project folder
+    Clean(clean::Arguments),
+    /// Make and list the keys that sign packages
+    Key(key::Arguments),
+    /// Show what a package holds and asks for
+    Inspect(inspect::Arguments),
+    /// Check a package's signature and every byte of it
+    Verify(verify::Arguments),
+    /// Extract a package's files into a new folder
+    Unpack(unpack::Arguments),
+    /// Say whose packages may be installed
+    Trust(trust::Arguments),
+    /// Install a package
+    Install(install::Arguments),
+    /// List installed packages
+    List(list::Arguments),
+    /// Show what is known of an installed package
+    Info(info::Arguments),
+    /// Remove an installed package
+    Remove(remove::Arguments),
+    /// Run an app, confined
+    Run(run::Arguments),
+    /// Say what this machine lacks to run packages, and how to mend it
+    Doctor(doctor::Arguments),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let context = Context::new(&cli.talk);
+    match perform(cli.verb, &context) {
+        Ok(status) => status,
+        Err(failure) => context.terminal.report(&failure),
+    }
+}
+
+fn perform(verb: Verb, context: &Context) -> Result<ExitCode, Failure> {
+    match verb {
+        Verb::Build(arguments) => build::perform(arguments, context),
+        Verb::Clean(arguments) => clean::perform(arguments, context),
+        Verb::Key(arguments) => key::perform(arguments, context),
+        Verb::Inspect(arguments) => inspect::perform(arguments, context),
+        Verb::Verify(arguments) => verify::perform(arguments, context),
+        Verb::Unpack(arguments) => unpack::perform(arguments, context),
+        Verb::Trust(arguments) => trust::perform(arguments, context),
+        Verb::Install(arguments) => install::perform(arguments, context),
+        Verb::List(arguments) => list::perform(arguments, context),
+        Verb::Info(arguments) => info::perform(arguments, context),
+        Verb::Remove(arguments) => remove::perform(arguments, context),
+        Verb::Run(arguments) => run::perform(arguments, context),
+        Verb::Doctor(arguments) => doctor::perform(arguments, context),
+    }
+}

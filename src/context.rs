@@ -1,0 +1,57 @@
+//! What every verb is given: the terminal, and the folders that the environment names.
+
+use std::path::{Path, PathBuf};
+
+use crate::failure::Failure;
+use crate::terminal::{Options, Terminal};
+
+/// The surroundings of one run of `pack`.
+pub struct Context {
+    /// Where to talk to the person.
+    pub terminal: Terminal,
+}
+
+/// The folders of the XDG Base Directory Specification 0.8 and the user's home, as the environment names them.
+pub struct XdgFolders {
+    /// `$HOME`.
+    pub home: PathBuf,
+    /// `$XDG_DATA_HOME`, by default `~/.local/share`.
+    pub data: PathBuf,
+    /// `$XDG_CACHE_HOME`, by default `~/.cache`.
+    pub cache: PathBuf,
+    /// `$XDG_RUNTIME_DIR`, where it is set.
+    pub runtime: Option<PathBuf>,
+    /// `$PACK_HOME`, by default `$XDG_DATA_HOME/pack`.
+    pub pack: PathBuf,
+}
+
+impl Context {
+    /// Looks at the options and the environment.
+    pub fn new(options: &Options) -> Context {
+        Context { terminal: Terminal::new(options) }
+    }
+
+    /// The folders that the environment names.
+    ///
+    /// # Errors
+    /// Where `HOME` or an XDG variable is not an absolute path; the specification tells to ignore a relative one, and
+    /// ignoring it would put a user's packages in a place that they did not ask for.
+    pub fn xdg(&self) -> Result<XdgFolders, Failure> {
+        let home = absolute("HOME")?.ok_or_else(|| Failure::new("the environment variable HOME is not set"))?;
+        let data = absolute("XDG_DATA_HOME")?.unwrap_or_else(|| home.join(".local/share"));
+        let cache = absolute("XDG_CACHE_HOME")?.unwrap_or_else(|| home.join(".cache"));
+        let pack = absolute("PACK_HOME")?.unwrap_or_else(|| data.join("pack"));
+        Ok(XdgFolders { runtime: absolute("XDG_RUNTIME_DIR")?, home, data, cache, pack })
+    }
+}
+
+fn absolute(name: &str) -> Result<Option<PathBuf>, Failure> {
+    match std::env::var_os(name).filter(|value| !value.is_empty()) {
+        None => Ok(None),
+        Some(value) if Path::new(&value).is_absolute() => Ok(Some(value.into())),
+        Some(value) => Err(Failure::new(format!(
+            "the environment variable {name} is not an absolute path: `{}`",
+            crate::terminal::visible(&value.to_string_lossy())
+        ))),
+    }
+}
