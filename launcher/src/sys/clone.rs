@@ -1,0 +1,99 @@
+//! Making processes: clone3(2), and leaving one without running the caller's clean-up.
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use rustix::process::Pid;
+
+/// Which side of a clone is running.
+#[derive(Debug)]
+pub enum Side {
+    /// The new process. It has copies of everything, and one thread.
+    Child,
+    /// The old one.
+    Parent {
+        /// The new process, as a descriptor that can be polled, waited for and signalled without a race.
+        pidfd: OwnedFd,
+        /// Its number in the caller's pid namespace.
+        pid: Pid,
+    },
+}
+
+/// `struct clone_args` of `linux/sched.h`, first published size (64 bytes).
+#[repr(C)]
+#[derive(Default)]
+struct CloneArguments {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+}
+
+/// Clones the calling process into the new namespaces that `namespaces` (CLONE_NEW…) asks for, as fork(2) does
+/// otherwise: the child goes on from here on a copy of the stack. The child signals SIGCHLD when it ends.
+///
+/// # Errors
+/// Refused with `ResourceBusy` where the process has more than one thread: a lock that another thread held would
+/// stay locked in the child for ever. Otherwise the kernel's: EPERM where the host forbids user namespaces, ENOSPC
+/// past a limit of namespaces, EAGAIN past a limit of processes.
+pub fn clone_process(namespaces: u64) -> io::Result<Side> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::from(io::ErrorKind::ResourceBusy));
+    }
+    clone_single_threaded(namespaces)
+}
+
+/// [`clone_process`] for a caller that is its own only thread by construction: a process that this module made, and
+/// that has not started a thread. (It may have no /proc to count them.)
+///
+/// # Errors
+/// The kernel's, as for [`clone_process`].
+pub fn clone_single_threaded(namespaces: u64) -> io::Result<Side> {
+    let mut pidfd: libc::c_int = -1;
+    let arguments = CloneArguments {
+        flags: namespaces | libc::CLONE_PIDFD as u64,
+        pidfd: std::ptr::from_mut(&mut pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArguments::default()
+    };
+    // SAFETY: without CLONE_VM and with no stack given the child runs on a copy of this stack and address space, as
+    // after fork. The process has one thread, so that no lock is held by a thread that the child lacks. The kernel
+    // writes a descriptor to `pidfd`, which outlives the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_clone3, std::ptr::from_ref(&arguments), size_of::<CloneArguments>())
+    };
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Side::Child),
+        pid => {
+            // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+            Ok(Side::Parent { pidfd, pid })
+        }
+    }
+}
+
+/// Ends the process at once: no destructors, no exit handlers, no flushing of what the parent had buffered.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit takes a number and does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// Marks every descriptor from `first` on to be closed by execve(2). Needs Linux 5.11.
+///
+/// # Errors
+/// The kernel's: EINVAL before Linux 5.11.
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+fn close_range(first: u32, last: u32, flags: u32) -> io::Result<()> {
+    // SAFETY: takes three numbers. With CLOSE_RANGE_CLOEXEC no descriptor is closed under its owner.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
