@@ -1,1 +1,0 @@
-//! The on-disk structures of squashfs 4.0.
