@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`manifest`] | `pack.yaml`, what a packager writes |
 //! | [`package`] | the `.pkg` file: envelope, signatures, footer |
+//! | [`desktop`] | desktop entries, as a package brings them and as they are exported |
 //! | [`index`] | the block index inside a package: a hash tree over spans of the image |
 //! | [`squashfs`] | the on-disk structures of squashfs 4.0 |
 //! | [`interface`] | interface definitions, one YAML file each under `schemas/interfaces/` |
@@ -14,6 +15,7 @@
 //! Bytes from outside are bounded before they are parsed, and a parse error never panics.
 #![forbid(unsafe_code)]
 
+pub mod desktop;
 pub mod index;
 pub mod interface;
 pub mod manifest;
