@@ -1,1 +1,173 @@
-//! To be written.
+//! Carries out a plan: the launcher's side of it.
+//!
+//! ```text
+//! launcher ── clone3(new user, mount, pid, ipc, uts, cgroup, net namespace) ──▶ first process (init)
+//!    │ ◀── "terminal" + master end, or the step that failed, or nothing ───────────┤
+//!    │ passes the terminal's bytes and signals through                             ├─ fork ─▶ the app
+//!    └── ends with the first process's status ◀────────────────────────────────────┘
+//! ```
+//!
+//! The launcher has one thread, changes nothing of its own but the terminal's mode, and stays outside. Whatever ends
+//! it ends the sandbox (parent-death signal), and whatever ends the first process ends everything in the sandbox.
+
+mod channel;
+mod init;
+pub(crate) mod privileges;
+pub(crate) mod relay;
+mod root;
+pub mod seccomp;
+mod step;
+pub mod syscalls;
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use pack_schemas::plan::{Network, Plan};
+
+use crate::sys;
+use crate::sys::clone::Side;
+use init::Task;
+use relay::HostTerminal;
+pub use root::Images;
+pub use step::StepError;
+
+/// Why an app was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// A step failed.
+    #[error("cannot {}{}", .0.step, .0.object.as_ref().map(|object| format!(" `{object}`")).unwrap_or_default())]
+    Step(StepError, #[source] io::Error),
+    /// The program, or the interpreter that it names, is not in the sandbox.
+    #[error("`{program}`, or the interpreter that it names, is not there")]
+    NotFound {
+        /// Path inside.
+        program: String,
+    },
+    /// The program cannot be executed.
+    #[error("`{program}` cannot be executed")]
+    NotExecutable {
+        /// Path inside.
+        program: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A standard stream is a folder: an app could walk out of its root from there.
+    #[error("standard stream {0} is a folder")]
+    StreamIsFolder(usize),
+}
+
+impl From<StepError> for LaunchError {
+    fn from(error: StepError) -> LaunchError {
+        if error.step != init::EXECUTE {
+            let cause = error.cause();
+            return LaunchError::Step(error, cause);
+        }
+        let source = error.cause();
+        let program = error.object.unwrap_or_default();
+        match error.errno {
+            libc::ENOENT | libc::ENOTDIR => LaunchError::NotFound { program },
+            _ => LaunchError::NotExecutable { program, source },
+        }
+    }
+}
+
+/// Signals that are passed on to the app. SIGKILL and SIGSTOP cannot be; SIGTSTP stops the launcher alone.
+const PASSED_ON: &[Signal] = &[
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+];
+
+/// Runs the app of `plan` with `arguments` after the plan's own, and returns its exit status when it has ended: the
+/// app's own, or 128 + N where signal N ended it. Standard streams, signals and the terminal's size pass through.
+///
+/// The calling process must have one thread. Signals of [`PASSED_ON`] stay blocked afterwards: the caller is about to
+/// end.
+///
+/// # Errors
+/// [`LaunchError`] where the app was not started; nothing is left behind then.
+pub fn run(plan: &Plan, images: Images, arguments: &[OsString]) -> Result<u8, LaunchError> {
+    refuse_folders()?;
+    let terminal = HostTerminal::find();
+    let signals = block_signals().map_err(|error| StepError::new("block signals", None, &error))?;
+    let (ours, theirs) = channel::pair().map_err(|error| StepError::new("make a channel", None, &error))?;
+    let user = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let first = match sys::clone::clone_process(namespaces(plan)) {
+        Ok(Side::Child) => {
+            drop(ours);
+            let terminal = terminal.map_or([false; 3], |terminal| terminal.streams());
+            init::run(Task { plan, arguments, images, terminal, channel: theirs, user })
+        }
+        Ok(Side::Parent { pidfd, .. }) => pidfd,
+        Err(error) => return Err(StepError::new("make the namespaces", None, &error).into()),
+    };
+    drop((theirs, images));
+    attend(&first, ours, terminal, &signals)
+}
+
+/// Accompanies the sandbox to its end.
+fn attend(
+    first: &OwnedFd,
+    channel: OwnedFd,
+    terminal: Option<HostTerminal>,
+    signals: &SigSet,
+) -> Result<u8, LaunchError> {
+    let started = relay::wait_for_start(&channel).map_err(|error| StepError::new("start the sandbox", None, &error))?;
+    drop(channel);
+    let failed = match started {
+        relay::Started::Failed(error) => Some(error),
+        relay::Started::Running { master } => {
+            relay::pass_through(first, master, terminal, signals)
+                .map_err(|error| StepError::new("attend to the app", None, &error))?;
+            None
+        }
+    };
+    let status = relay::wait_for_end(first).map_err(|error| StepError::new("wait for the app", None, &error))?;
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(status),
+    }
+}
+
+fn namespaces(plan: &Plan) -> u64 {
+    let own_network = if plan.network == Network::Own { libc::CLONE_NEWNET } else { 0 };
+    let flags = libc::CLONE_NEWUSER
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWCGROUP
+        | own_network;
+    flags as u64
+}
+
+/// A descriptor of a folder is a way to everything beside and above it.
+fn refuse_folders() -> Result<(), LaunchError> {
+    let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
+    let streams: [BorrowedFd<'_>; 3] = [input.as_fd(), output.as_fd(), error.as_fd()];
+    for (number, stream) in streams.iter().enumerate() {
+        let kind = rustix::fs::fstat(stream).map(|found| rustix::fs::FileType::from_raw_mode(found.st_mode));
+        if kind == Ok(rustix::fs::FileType::Directory) {
+            return Err(LaunchError::StreamIsFolder(number));
+        }
+    }
+    Ok(())
+}
+
+/// Blocks all signals that the launcher reads from a descriptor, before the first process is made, so that none finds
+/// it unprepared.
+fn block_signals() -> io::Result<SigSet> {
+    let mut signals: SigSet = PASSED_ON.iter().copied().collect();
+    signals.add(Signal::SIGWINCH);
+    signals.add(Signal::SIGCONT);
+    let mut blocked = signals;
+    blocked.add(Signal::SIGCHLD);
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None)?;
+    Ok(signals)
+}

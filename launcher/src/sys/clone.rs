@@ -1,7 +1,7 @@
 //! Making processes: clone3(2), and leaving one without running the caller's clean-up.
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::process::Pid;
 
@@ -66,6 +66,11 @@ pub fn clone_single_threaded(namespaces: u64) -> io::Result<Side> {
     let result = unsafe {
         libc::syscall(libc::SYS_clone3, std::ptr::from_ref(&arguments), size_of::<CloneArguments>())
     };
+    side(result, pidfd)
+}
+
+/// Tells parent from child by what the call returned.
+fn side(result: libc::c_long, pidfd: libc::c_int) -> io::Result<Side> {
     match result {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Side::Child),
@@ -76,6 +81,42 @@ pub fn clone_single_threaded(namespaces: u64) -> io::Result<Side> {
             Ok(Side::Parent { pidfd, pid })
         }
     }
+}
+
+/// Forks, in a process that is its own only thread by construction, with clone(2): clone3(2) is refused to whoever has
+/// the app's seccomp filter on.
+///
+/// # Errors
+/// The kernel's, as for [`clone_process`].
+pub fn fork_single_threaded() -> io::Result<Side> {
+    let mut pidfd: libc::c_int = -1;
+    let flags = (libc::CLONE_PIDFD | libc::SIGCHLD) as libc::c_ulong;
+    let pointer = std::ptr::from_mut(&mut pidfd);
+    // SAFETY: as in clone_single_threaded. The third argument is where CLONE_PIDFD writes the descriptor, on every
+    // architecture; stack and thread data are not given.
+    let result = unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, pointer, 0_usize, 0_usize) };
+    side(result, pidfd)
+}
+
+/// Puts a copy of `source` in the place of descriptor `number`, which stays open over execve(2); what was there is
+/// closed. For the standard streams, which nobody owns.
+///
+/// # Errors
+/// The kernel's.
+pub fn replace_descriptor(source: impl AsFd, number: i32) -> io::Result<()> {
+    // SAFETY: the numbers passed are 0, 1 and 2, whose owner is the process; no OwnedFd refers to them.
+    let result = unsafe { libc::dup2(source.as_fd().as_raw_fd(), number) };
+    if result == number { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sets the execution domain to Linux's plain one (personality(2)): a caller's switched-off address randomisation
+/// would otherwise last.
+///
+/// # Errors
+/// The kernel's.
+pub fn reset_personality() -> io::Result<()> {
+    // SAFETY: takes a number.
+    if unsafe { libc::personality(0) } == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Ends the process at once: no destructors, no exit handlers, no flushing of what the parent had buffered.

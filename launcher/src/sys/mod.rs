@@ -3,6 +3,7 @@
 
 pub mod clone;
 pub mod fuse;
+pub mod landlock;
 pub mod mount;
 pub mod network;
 pub mod seccomp;

@@ -1,0 +1,172 @@
+//! What this host is like: the facts that a plan is made from, and what `pack doctor` looks at ([`abilities`]).
+
+pub mod abilities;
+mod x11;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use crate::plan::system::ETC_OF_HOST_BASE;
+
+pub use x11::Display;
+
+/// The facts that a plan is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostFacts {
+    /// The user who launches.
+    pub user: User,
+    /// What the host has at `/` of the folders that belong to `/usr`: itself, and bin, lib, lib64, sbin… beside it.
+    pub top: BTreeMap<String, TopLink>,
+    /// Which of the names of [`ETC_OF_HOST_BASE`] are in the host's /etc.
+    pub etc: Vec<String>,
+    /// The caller's environment, where it is text.
+    pub variables: BTreeMap<String, String>,
+    /// Names at the top of the user's home folder, without symbolic links and special files; sorted.
+    pub home: Vec<String>,
+    /// The X11 display that the environment names.
+    pub x11: Option<Display>,
+    /// The caller's working folder, where it is text.
+    pub working_folder: Option<String>,
+}
+
+/// A user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// User id.
+    pub id: u32,
+    /// Group id.
+    pub group_id: u32,
+    /// Login name, or `user` where the id has none that is fit for /etc/passwd.
+    pub name: String,
+    /// Name of the group, or `users`.
+    pub group_name: String,
+    /// Home folder, absolute.
+    pub home: String,
+}
+
+/// A folder at the top of the host's root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopLink {
+    /// A folder of its own.
+    Folder,
+    /// A symbolic link and where it points.
+    Link(String),
+}
+
+/// Names at the top of the host's root that belong to its /usr.
+const TOP: &[&str] = &["bin", "lib", "lib32", "lib64", "libx32", "sbin", "usr"];
+/// Where NixOS and Guix keep what /usr/bin points to.
+const STORES: &[&str] = &["nix", "gnu"];
+/// More entries of a home folder than this are not shown one by one.
+const HOME_MOST: usize = 4096;
+/// Longest file of users or groups that is looked through.
+const USERS_LIMIT: u64 = 4 << 20;
+
+/// Which facts are wanted: the ones that cost something only where a plug needs them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted {
+    /// List the home folder.
+    pub home: bool,
+    /// Look for the X11 display.
+    pub x11: bool,
+}
+
+/// Gathers the facts. `variables` is the caller's environment, `home` the caller's home folder.
+///
+/// # Errors
+/// Where the host's root or the home folder cannot be listed.
+pub fn gather(
+    variables: BTreeMap<String, String>,
+    home: &str,
+    working_folder: Option<String>,
+    wanted: Wanted,
+) -> io::Result<HostFacts> {
+    Ok(HostFacts {
+        user: user(home),
+        top: top()?,
+        etc: ETC_OF_HOST_BASE
+            .iter()
+            .filter(|name| Path::new("/etc").join(name).exists())
+            .map(|name| (*name).to_owned())
+            .collect(),
+        home: if wanted.home { visible_names(home)? } else { Vec::new() },
+        x11: if wanted.x11 { x11::find(&variables, home) } else { None },
+        variables,
+        working_folder,
+    })
+}
+
+fn top() -> io::Result<BTreeMap<String, TopLink>> {
+    let mut top = BTreeMap::new();
+    for name in TOP.iter().chain(STORES) {
+        let path = Path::new("/").join(name);
+        match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_symlink() => {
+                if let Ok(target) = fs::read_link(&path)?.into_os_string().into_string() {
+                    top.insert((*name).to_owned(), TopLink::Link(target));
+                }
+            }
+            Ok(found) if found.is_dir() => {
+                top.insert((*name).to_owned(), TopLink::Folder);
+            }
+            _ => {}
+        }
+    }
+    Ok(top)
+}
+
+fn visible_names(home: &str) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(home)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let kind = entry.file_type()?;
+        if !name.starts_with('.') && (kind.is_dir() || kind.is_file()) && names.len() < HOME_MOST {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Looks the user up in /etc/passwd and /etc/group alone: asking every name service would load their libraries into
+/// the launcher, and may ask the network.
+fn user(home: &str) -> User {
+    let (id, group_id) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    User {
+        id,
+        group_id,
+        name: name_of(Path::new("/etc/passwd"), id).unwrap_or_else(|| "user".to_owned()),
+        group_name: name_of(Path::new("/etc/group"), group_id).unwrap_or_else(|| "users".to_owned()),
+        home: home.trim_end_matches('/').to_owned(),
+    }
+}
+
+/// The first field of the line whose third is `id`, if it is a plain name.
+fn name_of(file: &Path, id: u32) -> Option<String> {
+    let mut text = String::new();
+    File::open(file).ok()?.take(USERS_LIMIT).read_to_string(&mut text).ok()?;
+    let id = id.to_string();
+    let name = text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _, number) = (fields.next()?, fields.next()?, fields.next()?);
+        (number == id).then_some(name)
+    })?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    (!name.is_empty() && name.len() <= 32 && name.bytes().all(plain)).then(|| name.to_owned())
+}
+
+/// Reads a small file that the user may have replaced by anything: a regular file only, not waiting for a FIFO, at
+/// most `limit` bytes.
+fn read_small(path: &Path, limit: u64) -> Option<Vec<u8>> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 <= limit).then_some(bytes)
+}

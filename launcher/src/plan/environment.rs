@@ -1,0 +1,181 @@
+//! The environment of an app: made from nothing, so that no variable of the caller's steers a program inside.
+
+use std::collections::BTreeMap;
+
+use pack_schemas::interface::Grant;
+use pack_schemas::manifest::{App, Base};
+use pack_schemas::names::Architecture;
+use pack_schemas::plan::{Reason, Setting};
+
+use crate::plan::grants::cookie_path;
+use crate::plan::system::{package_makes_root, runtime_folder};
+use crate::plan::{ConnectedPlug, Request, data_folders};
+
+/// Variables that pass from the caller as they are: language, time zone, terminal. (`LC_…` too.) None of them names a
+/// file to load, or one outside.
+pub const PASSED: &[&str] = &["COLORTERM", "LANG", "LANGUAGE", "NO_COLOR", "TERM", "TZ"];
+
+/// Longest value after expansion, in bytes; execve(2) takes 128 KiB.
+const LONGEST_VALUE: usize = 96 << 10;
+
+struct Variables(BTreeMap<String, Setting>);
+
+impl Variables {
+    fn put(&mut self, name: &str, value: impl Into<String>, because: Reason) {
+        self.0.insert(name.to_owned(), Setting { value: value.into(), because });
+    }
+
+    /// Replaces `$NAME` and `${NAME}` by the values so far; a variable that is not set is empty. `$` before anything
+    /// else stays as it is.
+    fn expand(&self, text: &str) -> String {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            out.push_str(&rest[..at]);
+            let (name, length) = variable_at(&rest[at..]);
+            match name {
+                Some(name) => out.push_str(self.0.get(name).map_or("", |setting| &setting.value)),
+                None => out.push('$'),
+            }
+            rest = &rest[at + length..];
+            if out.len() > LONGEST_VALUE {
+                return String::new();
+            }
+        }
+        out.push_str(rest);
+        out
+    }
+}
+
+/// The variable that `text` begins with, and how many bytes of `text` name it; one byte for a `$` that stands alone.
+fn variable_at(text: &str) -> (Option<&str>, usize) {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if let Some(braced) = text.strip_prefix("${") {
+        return match braced.find('}') {
+            Some(end) if end > 0 && braced[..end].chars().all(is_name) => (Some(&braced[..end]), end + 3),
+            _ => (None, 1),
+        };
+    }
+    let name = &text[1..];
+    let end = name.find(|c| !is_name(c)).unwrap_or(name.len());
+    if end == 0 { (None, 1) } else { (Some(&name[..end]), end + 1) }
+}
+
+/// All variables of an app: what every app has, what the caller passes, what plugs bring, and what the manifest sets,
+/// for all apps and then for this one; a later one replaces an earlier.
+pub fn variables(request: &Request<'_>, app: &App, plugs: &[ConnectedPlug]) -> BTreeMap<String, Setting> {
+    let mut variables = Variables(BTreeMap::new());
+    passed(&mut variables, request);
+    own(&mut variables, request);
+    search_paths(&mut variables, request);
+    for plug in plugs {
+        if plug.grants.contains(&Grant::X11) {
+            x11(&mut variables, request, Reason::Plug(plug.name.clone()));
+        }
+    }
+    for (name, value) in request.manifest.environment.iter().chain(&app.environment) {
+        let value = variables.expand(value);
+        variables.put(name, value, Reason::Package);
+    }
+    variables.0
+}
+
+fn passed(variables: &mut Variables, request: &Request<'_>) {
+    for (name, value) in &request.host.variables {
+        if PASSED.contains(&name.as_str()) || name.starts_with("LC_") {
+            variables.put(name, value, Reason::User);
+        }
+    }
+}
+
+fn own(variables: &mut Variables, request: &Request<'_>) {
+    let manifest = request.manifest;
+    let [data, common] = data_folders(request).map(|folder| format!("{}/{folder}", request.data));
+    let user = &request.host.user;
+    let settings = [
+        ("PACK", "/app".to_owned()),
+        ("PACK_NAME", manifest.name.to_string()),
+        ("PACK_VERSION", manifest.version.to_string()),
+        ("PACK_REVISION", request.revision.to_string()),
+        ("PACK_ARCH", Architecture::HOST.to_string()),
+        ("PACK_USER_DATA", data.clone()),
+        ("PACK_USER_COMMON", common),
+        ("PACK_REAL_HOME", user.home.clone()),
+        ("XDG_CONFIG_HOME", format!("{data}/.config")),
+        ("XDG_DATA_HOME", format!("{data}/.local/share")),
+        ("XDG_STATE_HOME", format!("{data}/.local/state")),
+        ("XDG_CACHE_HOME", format!("{data}/.cache")),
+        ("XDG_RUNTIME_DIR", runtime_folder(user.id)),
+        ("HOME", data),
+        ("USER", user.name.clone()),
+        ("LOGNAME", user.name.clone()),
+        ("SHELL", "/bin/sh".to_owned()),
+    ];
+    for (name, value) in settings {
+        variables.put(name, value, Reason::Sandbox);
+    }
+}
+
+fn search_paths(variables: &mut Variables, request: &Request<'_>) {
+    let root = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"];
+    let mut programs: Vec<String> = root.map(str::to_owned).into();
+    let mut shares: Vec<String> = ["/usr/local/share", "/usr/share"].map(str::to_owned).into();
+    if !package_makes_root(request) {
+        let of_package = |wanted: &[&str]| -> Vec<String> {
+            let there = wanted.iter().filter(|folder| request.package.folders.iter().any(|f| f == *folder));
+            there.map(|folder| format!("/app/{folder}")).collect()
+        };
+        let bins = ["usr/local/bin", "usr/bin", "bin", "usr/local/sbin", "usr/sbin", "sbin"];
+        programs.splice(0..0, of_package(&bins));
+        shares.splice(0..0, of_package(&["usr/local/share", "usr/share"]));
+        let libraries = of_package(&["usr/local/lib", "usr/lib/TRIPLET", "usr/lib", "lib/TRIPLET", "lib"]);
+        if !libraries.is_empty() && request.manifest.base != Base::None {
+            let triplet = Architecture::HOST.triplet().unwrap_or_default();
+            let path = libraries.join(":").replace("TRIPLET", triplet);
+            variables.put("LD_LIBRARY_PATH", path, Reason::Package);
+        }
+    }
+    variables.put("PATH", programs.join(":"), Reason::Sandbox);
+    variables.put("XDG_DATA_DIRS", shares.join(":"), Reason::Sandbox);
+}
+
+fn x11(variables: &mut Variables, request: &Request<'_>, because: Reason) {
+    let Some(display) = &request.host.x11 else { return };
+    variables.put("DISPLAY", format!(":{}", display.number), because.clone());
+    if display.cookies.is_some() {
+        variables.put("XAUTHORITY", cookie_path(request.host.user.id), because);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expanded(text: &str) -> String {
+        let mut variables = Variables(BTreeMap::new());
+        variables.put("PACK", "/app", Reason::Sandbox);
+        variables.put("A_1", "x", Reason::Sandbox);
+        variables.expand(text)
+    }
+
+    #[test]
+    fn variables_are_replaced_and_nothing_else_is() {
+        for (text, result) in [
+            ("plain", "plain"),
+            ("$PACK/usr", "/app/usr"),
+            ("${PACK}usr", "/appusr"),
+            ("a$A_1-$A_1", "ax-x"),
+            ("$UNSET.", "."),
+            ("$", "$"),
+            ("$$PACK", "$/app"),
+            ("${", "${"),
+            ("${}", "${}"),
+            ("${PACK", "${PACK"),
+            ("${a b}", "${a b}"),
+            ("$(id)", "$(id)"),
+            ("é$PACKé", "é/appé"),
+        ] {
+            assert_eq!(expanded(text), result, "{text}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! What every root folder has: the base's and the package's files, /etc, /dev, /proc, /tmp, /run.
+
+use std::collections::BTreeMap;
+
+use pack_schemas::manifest::{Base, RootFs};
+use pack_schemas::plan::{Access, Content, Entry, ImageRole, Layer, Reason, Source};
+
+use crate::host::TopLink;
+use crate::plan::{PlanError, Request, TopEntry, entry};
+
+/// Names at the top that the sandbox makes itself; those of a package or base are not shown there.
+const OWN_TOP: &[&str] = &["app", "dev", "etc", "home", "proc", "root", "run", "sys", "tmp"];
+/// Device nodes that are harmless to everyone: bottomless, empty, random, and the process's own terminal.
+const DEVICES: &[&str] = &["full", "null", "random", "tty", "urandom", "zero"];
+/// Size limit of /tmp, /dev/shm and /run/user/N together is three times this: 512 MiB each. They live in memory.
+const TMPFS_SIZE: u64 = 512 << 20;
+
+/// Host files that make name resolution, local time and the machine's identity what they are outside; read-only, and
+/// no secret to any user of the machine.
+const ETC_OF_HOST: &[&str] = &["host.conf", "hosts", "localtime", "machine-id", "resolv.conf"];
+/// What of the host's /etc belongs to its /usr: a program of the host's finds there what it needs, and nothing tells
+/// of the machine's users or services. In the order of the alphabet.
+pub const ETC_OF_HOST_BASE: &[&str] = &[
+    "X11", "alternatives", "ca-certificates", "ca-certificates.conf", "crypto-policies", "debian_version", "fonts",
+    "gai.conf", "gtk-2.0", "gtk-3.0", "gtk-4.0", "inputrc", "java", "java-17-openjdk", "java-21-openjdk", "ld.so.cache",
+    "ld.so.conf", "ld.so.conf.d", "libnl-3", "locale.alias", "magic", "magic.mime", "mime.types", "nsswitch.conf",
+    "os-release", "perl", "pki", "protocols", "pulse", "python3", "python3.11", "python3.12", "python3.13", "rpc",
+    "sane.d", "services", "ssl", "terminfo", "timezone", "vulkan", "xdg",
+];
+
+/// The entries, in the order in which they are made.
+pub fn entries(request: &Request<'_>) -> Result<Vec<Entry>, PlanError> {
+    let mut root = Vec::new();
+    root.push(entry("/app", image(ImageRole::Package, ""), Reason::Package));
+    tops(&mut root, request)?;
+    etc(&mut root, request);
+    devices(&mut root);
+    root.push(entry("/proc", Content::Proc, Reason::Sandbox));
+    root.push(entry("/tmp", Content::Tmpfs { size: TMPFS_SIZE, mode: 0o1777 }, Reason::Sandbox));
+    root.push(entry(
+        runtime_folder(request.host.user.id),
+        Content::Tmpfs { size: TMPFS_SIZE, mode: 0o700 },
+        Reason::Sandbox,
+    ));
+    if !root.iter().any(|made| made.target == "/var") {
+        root.push(entry("/var", Content::Folder, Reason::Sandbox));
+        root.push(entry("/var/tmp", Content::Symlink { to: "/tmp".to_owned() }, Reason::Sandbox));
+        root.push(entry("/var/run", Content::Symlink { to: "/run".to_owned() }, Reason::Sandbox));
+    }
+    Ok(root)
+}
+
+/// `XDG_RUNTIME_DIR` inside.
+pub fn runtime_folder(user: u32) -> String {
+    format!("/run/user/{user}")
+}
+
+/// Where a file of the package is found inside: at the root where the package's files make up the root, else below
+/// `/app`.
+pub fn path_inside(request: &Request<'_>, path: &str) -> String {
+    let top = path.split('/').next().unwrap_or_default();
+    let at_root = package_makes_root(request) && path.contains('/') && !OWN_TOP.contains(&top);
+    if at_root { format!("/{path}") } else { format!("/app/{path}") }
+}
+
+/// Whether the package's own top entries are the root's too.
+pub fn package_makes_root(request: &Request<'_>) -> bool {
+    request.manifest.rootfs == RootFs::Merged || request.manifest.base == Base::None
+}
+
+/// What the base, or the package, has at a name of the top.
+#[derive(Clone)]
+enum Top {
+    Link(String),
+    Layer(Layer, Reason),
+}
+
+fn tops(root: &mut Vec<Entry>, request: &Request<'_>) -> Result<(), PlanError> {
+    let mut all: BTreeMap<String, Vec<Top>> =
+        base_tops(request)?.into_iter().map(|(name, top)| (name, vec![top])).collect();
+    if package_makes_root(request) {
+        for (name, top) in image_tops(&request.package.top, ImageRole::Package, Reason::Package) {
+            // The package lies on top.
+            all.entry(name).or_default().insert(0, top);
+        }
+    }
+    for (name, tops) in all {
+        root.push(top_entry(&name, tops)?);
+    }
+    Ok(())
+}
+
+fn base_tops(request: &Request<'_>) -> Result<BTreeMap<String, Top>, PlanError> {
+    Ok(match &request.manifest.base {
+        Base::None => BTreeMap::new(),
+        Base::Package(_) => {
+            let facts = request.base.ok_or(PlanError::NoBase)?;
+            image_tops(&facts.top, ImageRole::Base, Reason::Base).collect()
+        }
+        Base::Host => request
+            .host
+            .top
+            .iter()
+            .map(|(name, top)| {
+                let layer = || Layer::Host { path: format!("/{name}") };
+                let top = match top {
+                    TopLink::Link(to) => Top::Link(to.clone()),
+                    TopLink::Folder => Top::Layer(layer(), Reason::Base),
+                };
+                (name.clone(), top)
+            })
+            .collect(),
+    })
+}
+
+fn image_tops(
+    top: &BTreeMap<String, TopEntry>,
+    image: ImageRole,
+    reason: Reason,
+) -> impl Iterator<Item = (String, Top)> {
+    top.iter().filter(|(name, _)| !OWN_TOP.contains(&name.as_str())).filter_map(move |(name, found)| {
+        let top = match found {
+            TopEntry::Folder => Top::Layer(Layer::Image { image, path: name.clone() }, reason.clone()),
+            TopEntry::Symlink(to) => Top::Link(to.clone()),
+            TopEntry::Other => return None,
+        };
+        Some((name.clone(), top))
+    })
+}
+
+/// One entry of the top, from the one or two that lie there.
+fn top_entry(name: &str, mut tops: Vec<Top>) -> Result<Entry, PlanError> {
+    let target = format!("/{name}");
+    let first = tops.remove(0);
+    Ok(match (first, tops.pop()) {
+        (Top::Link(to), _) => entry(target, Content::Symlink { to }, Reason::Base),
+        (Top::Layer(layer, because), None) => entry(target, single(layer), because),
+        (Top::Layer(..), Some(Top::Link(link))) => {
+            return Err(PlanError::TopClash { name: name.to_owned(), link });
+        }
+        (Top::Layer(upper, because), Some(Top::Layer(lower, _))) => {
+            entry(target, Content::Overlay { layers: vec![upper, lower] }, because)
+        }
+    })
+}
+
+fn single(layer: Layer) -> Content {
+    match layer {
+        Layer::Image { image, path } => Content::Image { image, path },
+        Layer::Host { path } => host(path, false),
+    }
+}
+
+/// /etc is a folder of the sandbox's own. From below to above: the base's entries, the package's where it makes up the
+/// root, the few of the host's that everyone has, and the user alone in passwd and group.
+fn etc(root: &mut Vec<Entry>, request: &Request<'_>) {
+    let mut files: BTreeMap<String, Entry> = BTreeMap::new();
+    let mut put = |name: &str, content: Content, because: Reason| {
+        files.insert(name.to_owned(), entry(format!("/etc/{name}"), content, because));
+    };
+    match &request.manifest.base {
+        Base::Host => {
+            for name in request.host.etc.iter().filter(|name| ETC_OF_HOST_BASE.contains(&name.as_str())) {
+                put(name, host(format!("/etc/{name}"), true), Reason::Base);
+            }
+        }
+        Base::Package(_) => {
+            for name in request.base.map(|facts| facts.etc.as_slice()).unwrap_or_default() {
+                put(name, image(ImageRole::Base, &format!("etc/{name}")), Reason::Base);
+            }
+        }
+        Base::None => {}
+    }
+    if package_makes_root(request) {
+        for name in &request.package.etc {
+            put(name, image(ImageRole::Package, &format!("etc/{name}")), Reason::Package);
+        }
+    }
+    for name in ETC_OF_HOST {
+        put(name, host(format!("/etc/{name}"), true), Reason::Sandbox);
+    }
+    let user = &request.host.user;
+    let home = format!("{}/{}", request.data, super::data_folders(request)[0]);
+    let passwd = format!(
+        "{name}:x:{id}:{group}::{home}:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+        name = user.name,
+        id = user.id,
+        group = user.group_id
+    );
+    let group = format!("{}:x:{}:\nnogroup:x:65534:\n", user.group_name, user.group_id);
+    put("passwd", Content::File { data: passwd.into_bytes() }, Reason::Sandbox);
+    put("group", Content::File { data: group.into_bytes() }, Reason::Sandbox);
+    put("mtab", Content::Symlink { to: "/proc/self/mounts".to_owned() }, Reason::Sandbox);
+    root.push(entry("/etc", Content::Folder, Reason::Sandbox));
+    root.extend(files.into_values());
+}
+
+fn devices(root: &mut Vec<Entry>) {
+    for name in DEVICES {
+        let source = Source::Path(format!("/dev/{name}"));
+        root.push(entry(
+            format!("/dev/{name}"),
+            Content::Bind { source, access: Access::Device, optional: false },
+            Reason::Sandbox,
+        ));
+    }
+    root.push(entry("/dev/pts", Content::Terminals, Reason::Sandbox));
+    root.push(entry("/dev/shm", Content::Tmpfs { size: TMPFS_SIZE, mode: 0o1777 }, Reason::Sandbox));
+    let links = [
+        ("ptmx", "pts/ptmx"),
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ];
+    for (name, to) in links {
+        root.push(entry(format!("/dev/{name}"), Content::Symlink { to: to.to_owned() }, Reason::Sandbox));
+    }
+}
+
+fn image(image: ImageRole, path: &str) -> Content {
+    Content::Image { image, path: path.to_owned() }
+}
+
+fn host(path: String, optional: bool) -> Content {
+    Content::Bind { source: Source::Path(path), access: Access::ReadOnly, optional }
+}

@@ -1,0 +1,222 @@
+//! The first process of a sandbox: makes it, starts the app in it, and is its pid 1 until the app ends.
+//!
+//! 1. It ends when the launcher ends, whatever happens.
+//! 2. It becomes user 0 of its user namespace: the kernel makes a devpts only where there is one.
+//! 3. Loopback comes up, where the network namespace is its own.
+//! 4. The root folder is made and entered ([`crate::sandbox::root`]).
+//! 5. A terminal is opened in the sandbox's own devpts, where the launcher's streams are one; its master end goes to
+//!    the launcher.
+//! 6. Rights are given up ([`crate::sandbox::privileges`]): another user namespace with the user's own id and no
+//!    further one below it, no capabilities, `no_new_privs`, Landlock.
+//! 7. It cannot be looked into: its command line, which names paths of the host's, is wiped, and it is not dumpable, so
+//!    that what it has open, and its memory, are closed to the app.
+//! 8. The seccomp filter comes on, for it and for the app.
+//! 9. The app is started in a session of its own, on the terminal if there is one, with no descriptor but 0, 1 and 2.
+//! 10. It passes signals on to the app's process group and collects every orphan, until the app ends; then it ends
+//!     too, and the kernel ends all that is left in its pid namespace (pid_namespaces(7)).
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use pack_schemas::plan::{Network, Plan};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::process::{DumpableBehavior, Pid, WaitOptions, chdir, ioctl_tiocsctty, set_dumpable_behavior, setsid};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
+
+use crate::sandbox::channel;
+use crate::sandbox::privileges;
+use crate::sandbox::root::{self, Images};
+use crate::sandbox::seccomp::app_filter;
+use crate::sandbox::step::{InStep, StepError};
+use crate::sys;
+use crate::sys::clone::Side;
+
+/// The step in which the program itself is started; its failure has exit statuses of its own.
+pub const EXECUTE: &str = "execute";
+/// The message that comes with the master end of the app's terminal.
+pub const TERMINAL: &[u8] = b"terminal";
+
+/// More than execve(2) takes for all arguments together.
+const LONGEST_COMMAND_LINE: usize = 8 << 20;
+
+/// What the first process is given.
+pub struct Task<'a> {
+    /// What to carry out.
+    pub plan: &'a Plan,
+    /// The caller's arguments, after those of the plan.
+    pub arguments: &'a [OsString],
+    /// The images.
+    pub images: Images,
+    /// Which of the streams 0, 1 and 2 become the app's terminal.
+    pub terminal: [bool; 3],
+    /// To the launcher.
+    pub channel: OwnedFd,
+    /// The ids that the user has outside.
+    pub user: (u32, u32),
+}
+
+/// Carries out the task, and ends the process with the app's status, 128 + N for a signal.
+pub fn run(task: Task<'_>) -> ! {
+    let status = match start(&task) {
+        Ok(app) => {
+            drop(task);
+            attend(app)
+        }
+        Err(error) => {
+            report(&task.channel, &error);
+            125
+        }
+    };
+    sys::clone::exit_now(status)
+}
+
+/// Tells the launcher what failed. Where that cannot be sent either, the exit status alone tells.
+fn report(channel: &OwnedFd, error: &StepError) {
+    if let Ok(message) = serde_json::to_vec(error) {
+        let _ = channel::send(channel, &message, None);
+    }
+}
+
+fn start(task: &Task<'_>) -> Result<Pid, StepError> {
+    end_with_launcher(&task.channel)?;
+    privileges::map_ids((0, 0), task.user)?;
+    if task.plan.network == Network::Own {
+        sys::network::bring_loopback_up().step("bring the loopback interface up")?;
+    }
+    let terminals = root::assemble(task.plan, &task.images)?;
+    let terminal = match terminals.filter(|_| task.terminal.contains(&true)) {
+        Some(terminals) => Some(open_terminal(&terminals, &task.channel)?),
+        None => None,
+    };
+    privileges::leave_for_good(task.user)?;
+    privileges::restrict_network(task.plan)?;
+    privileges::drop_capabilities()?;
+    sys::clone::reset_personality().step("reset the personality")?;
+    wipe_command_line().step("wipe the command line of the first process")?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).step("close the first process to the app")?;
+    sys::seccomp::install(&app_filter()).step("install the seccomp filter")?;
+    match sys::clone::fork_single_threaded().step("start the app's process")? {
+        Side::Child => become_app(task, terminal),
+        Side::Parent { pid, .. } => Ok(pid),
+    }
+}
+
+fn end_with_launcher(channel: &OwnedFd) -> Result<(), StepError> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .step("tie the sandbox to the launcher")?;
+    // It may have ended before: then the other end of the channel is closed.
+    let mut poll = [rustix::event::PollFd::new(channel, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut poll, Some(&rustix::event::Timespec::default())).step("look for the launcher")?;
+    if poll[0].revents().contains(rustix::event::PollFlags::HUP) {
+        sys::clone::exit_now(125);
+    }
+    Ok(())
+}
+
+/// Overwrites the command line that /proc/1/cmdline shows with the name of the program. Its place in memory stands in
+/// fields 48 and 49 of /proc/self/stat (proc_pid_stat(5)); the memory is this process's own copy.
+fn wipe_command_line() -> io::Result<()> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // The second field, in parentheses, may hold spaces and parentheses; the third follows the last one.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let field = |number: usize| -> io::Result<u64> {
+        let text = fields.split_ascii_whitespace().nth(number - 3).unwrap_or_default();
+        text.parse().map_err(|_| io::ErrorKind::InvalidData.into())
+    };
+    let (start, end) = (field(48)?, field(49)?);
+    let mut line = vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or_default().min(LONGEST_COMMAND_LINE)];
+    for (place, letter) in line.iter_mut().zip(b"pack") {
+        *place = *letter;
+    }
+    File::options().write(true).open("/proc/self/mem")?.write_all_at(&line, start)
+}
+
+/// Opens a terminal in the sandbox's own devpts and sends its master end to the launcher.
+fn open_terminal(terminals: &OwnedFd, channel: &OwnedFd) -> Result<OwnedFd, StepError> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let master = openat(terminals, "ptmx", flags, Mode::empty()).step_on("open", "/dev/pts/ptmx")?;
+    unlockpt(&master).step("unlock the terminal")?;
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let terminal = ioctl_tiocgptpeer(&master, flags).step("open the terminal")?;
+    channel::send(channel, TERMINAL, Some(master.as_fd())).step("pass the terminal on")?;
+    Ok(terminal)
+}
+
+/// The app's own process: never returns; where the program cannot be executed it says so and ends.
+fn become_app(task: &Task<'_>, terminal: Option<OwnedFd>) -> ! {
+    let error = match prepare_app(task, terminal) {
+        Ok(mut program) => StepError::new(EXECUTE, Some(&task.plan.program), &program.exec()),
+        Err(error) => error,
+    };
+    report(&task.channel, &error);
+    sys::clone::exit_now(125)
+}
+
+fn prepare_app(task: &Task<'_>, terminal: Option<OwnedFd>) -> Result<Command, StepError> {
+    setsid().step("make the app's session")?;
+    if let Some(terminal) = &terminal {
+        ioctl_tiocsctty(terminal).step("make the terminal the app's own")?;
+        for (stream, wanted) in (0..).zip(task.terminal) {
+            if wanted {
+                sys::clone::replace_descriptor(terminal, stream).step("connect the terminal")?;
+            }
+        }
+    }
+    let entered = task.plan.working_folders.iter().any(|folder| chdir(folder.as_str()).is_ok());
+    if !entered {
+        chdir("/").step_on("enter", "/")?;
+    }
+    sys::clone::close_on_exec_from(3).step("close what was inherited")?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).step("let signals through")?;
+    let mut program = Command::new(&task.plan.program);
+    program.args(&task.plan.arguments).args(task.arguments).env_clear();
+    program.envs(task.plan.environment.iter().map(|(name, setting)| (name, &setting.value)));
+    Ok(program)
+}
+
+/// Passes signals on and collects orphans until the app ends; gives its status. Every signal is blocked since before
+/// this process was made, so that none is lost.
+fn attend(app: Pid) -> i32 {
+    // Whoever reads what the app writes shall see its end when the app closes it, not when this process ends.
+    if let Ok(null) = openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+        for stream in 0..3 {
+            let _ = sys::clone::replace_descriptor(&null, stream);
+        }
+    }
+    let Ok(signals) = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC) else { return 125 };
+    loop {
+        if let Some(status) = collect(app) {
+            return status;
+        }
+        let Ok(Some(signal)) = signals.read_signal() else { continue };
+        match Signal::try_from(signal.ssi_signo as i32) {
+            Ok(Signal::SIGCHLD) | Err(_) => {}
+            Ok(signal) => {
+                // The group is gone once the app has ended; then there is nobody to tell.
+                let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(app.as_raw_nonzero().get()), signal);
+            }
+        }
+    }
+}
+
+/// Collects every process that has ended; gives the app's status if it is among them.
+fn collect(app: Pid) -> Option<i32> {
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) if pid == app => {
+                return Some(status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(0)));
+            }
+            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+            Ok(None) => return None,
+            // No child at all: the app was collected before, which cannot be.
+            Err(_) => return Some(125),
+        }
+    }
+}

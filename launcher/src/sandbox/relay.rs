@@ -1,0 +1,326 @@
+//! Between the user's terminal and the app's own: bytes, size, signals.
+//!
+//! The app never gets the user's terminal, but one of its own from the sandbox's devpts, in a session of its own: it
+//! cannot put characters into the user's input, whatever the kernel's terminal code allows (CVE-2017-5226), and
+//! ttyname(3), job control and Ctrl-C work as on any terminal. While the app runs the user's terminal is in raw mode,
+//! so that a Ctrl-C goes through as a byte and becomes a signal on the app's side.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{WaitId, WaitIdOptions, pidfd_send_signal};
+use rustix::termios::{
+    OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
+
+use crate::sandbox::channel;
+use crate::sandbox::init::TERMINAL;
+use crate::sandbox::step::StepError;
+
+/// How long an app may go on after its terminal was closed, before it is ended.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Which of the launcher's streams are a terminal.
+#[derive(Debug, Clone, Copy)]
+pub struct HostTerminal {
+    streams: [bool; 3],
+}
+
+/// How the sandbox started.
+pub enum Started {
+    /// The app runs, with the master end of its terminal where it has one.
+    Running {
+        /// The master end.
+        master: Option<OwnedFd>,
+    },
+    /// It does not.
+    Failed(StepError),
+}
+
+impl HostTerminal {
+    /// Looks at the standard streams.
+    pub fn find() -> Option<HostTerminal> {
+        let streams = [0, 1, 2].map(|number| isatty(stream(number)));
+        streams.contains(&true).then_some(HostTerminal { streams })
+    }
+
+    /// Which of the streams 0, 1 and 2 are a terminal.
+    pub fn streams(&self) -> [bool; 3] {
+        self.streams
+    }
+
+    /// A descriptor to read keys from, if standard input is the terminal.
+    fn input(&self) -> Option<BorrowedFd<'static>> {
+        self.streams[0].then(|| stream(0))
+    }
+
+    /// A descriptor to write to. Where standard input alone is the terminal, what the app's terminal echoes goes there.
+    fn output(&self) -> BorrowedFd<'static> {
+        stream([1, 2, 0].into_iter().find(|number| self.streams[*number]).unwrap_or(2))
+    }
+
+    /// Whether this process may read the terminal and change it now.
+    fn is_foreground(&self) -> bool {
+        tcgetpgrp(self.output()).is_ok_and(|group| group == rustix::process::getpgrp())
+    }
+}
+
+fn stream(number: usize) -> BorrowedFd<'static> {
+    match number {
+        0 => rustix::stdio::stdin(),
+        1 => rustix::stdio::stdout(),
+        _ => rustix::stdio::stderr(),
+    }
+}
+
+/// Waits until the app runs or a step has failed: the channel closes when the app's program is executed, and the first
+/// process has closed its end.
+///
+/// # Errors
+/// The kernel's; and where the first process ended without a word.
+pub fn wait_for_start(channel: &OwnedFd) -> io::Result<Started> {
+    let mut master = None;
+    loop {
+        match channel::receive(channel) {
+            Ok(Some((message, descriptor))) if message == TERMINAL => master = descriptor,
+            Ok(Some((message, _))) => return Ok(Started::Failed(serde_json::from_slice(&message)?)),
+            Ok(None) => return Ok(Started::Running { master }),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Waits for the first process to end; gives the exit status for the launcher.
+///
+/// # Errors
+/// The kernel's.
+pub fn wait_for_end(first: &OwnedFd) -> io::Result<u8> {
+    loop {
+        match rustix::process::waitid(WaitId::PidFd(first.as_fd()), WaitIdOptions::EXITED) {
+            Ok(Some(status)) => {
+                let code = status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(0));
+                return Ok(u8::try_from(code).unwrap_or(u8::MAX));
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Passes signals, and the terminal's bytes and size, until the first process has ended.
+///
+/// # Errors
+/// The kernel's, from waiting; a terminal that has gone away is no error.
+pub fn pass_through(
+    first: &OwnedFd,
+    master: Option<OwnedFd>,
+    terminal: Option<HostTerminal>,
+    signals: &SigSet,
+) -> io::Result<()> {
+    let signals = SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let mut relay = Relay { first, terminal: terminal.zip(master), signals, saved: None, pending: Vec::new(), end: None };
+    if let Some((_, master)) = &relay.terminal {
+        rustix::io::ioctl_fionbio(master, true)?;
+    }
+    relay.take_terminal(true);
+    let result = relay.run();
+    relay.give_terminal_back();
+    result
+}
+
+struct Relay<'a> {
+    first: &'a OwnedFd,
+    terminal: Option<(HostTerminal, OwnedFd)>,
+    signals: SignalFd,
+    /// The mode of the user's terminal before it was made raw.
+    saved: Option<Termios>,
+    /// Keys that the app's terminal has not taken yet.
+    pending: Vec<u8>,
+    /// When the app is ended by force, once its terminal was closed.
+    end: Option<Instant>,
+}
+
+impl Relay<'_> {
+    fn run(&mut self) -> io::Result<()> {
+        let mut input_open = true;
+        loop {
+            let ready = self.wait(input_open)?;
+            if ready.signals {
+                self.pass_signals();
+            }
+            if ready.input && !self.read_keys() {
+                input_open = false;
+                self.terminal_closed();
+            }
+            if ready.master || ready.ended {
+                self.write_output();
+            }
+            if !self.pending.is_empty() {
+                self.write_keys();
+            }
+            if ready.ended {
+                return Ok(());
+            }
+            if self.end.is_some_and(|end| Instant::now() >= end) {
+                let _ = pidfd_send_signal(self.first, rustix::process::Signal::KILL);
+                self.end = None;
+            }
+        }
+    }
+
+    fn wait(&self, input_open: bool) -> io::Result<Ready> {
+        let mut polled = vec![
+            PollFd::new(self.first, PollFlags::IN),
+            PollFd::new(&self.signals, PollFlags::IN),
+        ];
+        let mut input_at = None;
+        if let Some((terminal, master)) = &self.terminal {
+            let wanted = if self.pending.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
+            polled.push(PollFd::new(master, wanted));
+            let keys = terminal.input().filter(|_| input_open && self.pending.is_empty() && self.saved.is_some());
+            if let Some(input) = keys {
+                input_at = Some(polled.len());
+                polled.push(PollFd::from_borrowed_fd(input, PollFlags::IN));
+            }
+        }
+        let timeout = self.end.map(|end| {
+            let left = end.saturating_duration_since(Instant::now());
+            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) + 1 }
+        });
+        match poll(&mut polled, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let any = |at: Option<usize>| at.is_some_and(|at| polled.get(at).is_some_and(|fd| !fd.revents().is_empty()));
+        // The master end hangs up for as long as nobody has the other end open; reading it then is no news.
+        let master = polled.get(2).is_some_and(|fd| self.terminal.is_some() && fd.revents().contains(PollFlags::IN));
+        Ok(Ready { ended: any(Some(0)), signals: any(Some(1)), master, input: any(input_at) })
+    }
+
+    fn pass_signals(&mut self) {
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            match Signal::try_from(signal.ssi_signo as i32) {
+                Ok(Signal::SIGWINCH) => self.pass_size(),
+                // Continued in the foreground: the shell may have changed the terminal's mode.
+                Ok(Signal::SIGCONT) => self.take_terminal(false),
+                Ok(signal) => {
+                    if signal == Signal::SIGHUP {
+                        self.terminal_closed();
+                    }
+                    if let Some(signal) = rustix::process::Signal::from_named_raw(signal as i32) {
+                        let _ = pidfd_send_signal(self.first, signal);
+                    }
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Where the user's terminal has hung up, the app gets a hang-up signal and a while to end.
+    fn terminal_closed(&mut self) {
+        let Some((terminal, _)) = &self.terminal else { return };
+        let mut polled = [PollFd::from_borrowed_fd(terminal.output(), PollFlags::empty())];
+        let asked = poll(&mut polled, Some(&Timespec::default()));
+        if asked.is_ok() && polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+            let _ = pidfd_send_signal(self.first, rustix::process::Signal::HUP);
+            self.end.get_or_insert_with(|| Instant::now() + GRACE);
+        }
+    }
+
+    /// Reads keys; false when there will be no more.
+    fn read_keys(&mut self) -> bool {
+        let Some(input) = self.terminal.as_ref().and_then(|(terminal, _)| terminal.input()) else { return false };
+        let mut keys = [0; 4096];
+        match rustix::io::read(input, &mut keys) {
+            Ok(0) => false,
+            Ok(count) => {
+                self.pending.extend_from_slice(&keys[..count]);
+                true
+            }
+            Err(error) => matches!(error, rustix::io::Errno::INTR | rustix::io::Errno::AGAIN),
+        }
+    }
+
+    fn write_keys(&mut self) {
+        let Some((_, master)) = &self.terminal else { return };
+        match rustix::io::write(master, &self.pending) {
+            Ok(count) => drop(self.pending.drain(..count)),
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+            // The app has closed its terminal: nobody will read these.
+            Err(_) => self.pending.clear(),
+        }
+    }
+
+    /// Writes all that the app's terminal holds to the user's.
+    fn write_output(&mut self) {
+        let Some((terminal, master)) = &self.terminal else { return };
+        let mut bytes = [0; 16 << 10];
+        // At most so much at once, so that keys and signals get their turn.
+        for _ in 0..16 {
+            match rustix::io::read(master, &mut bytes) {
+                Ok(0) | Err(_) => return,
+                Ok(count) => write_all(terminal.output(), &bytes[..count]),
+            }
+        }
+    }
+
+    /// Makes the user's terminal raw, if it is this process's to change, and the app's like what it was.
+    fn take_terminal(&mut self, first_time: bool) {
+        let Some((terminal, master)) = &self.terminal else { return };
+        if let (true, Ok(mode)) = (first_time, tcgetattr(terminal.output())) {
+            let _ = tcsetattr(master, OptionalActions::Now, &mode);
+        }
+        if terminal.input().is_some() && terminal.is_foreground() {
+            if let Ok(mode) = tcgetattr(terminal.output()) {
+                let mut raw = mode.clone();
+                raw.make_raw();
+                if tcsetattr(terminal.output(), OptionalActions::Now, &raw).is_ok() {
+                    self.saved.get_or_insert(mode);
+                }
+            }
+        }
+        self.pass_size();
+    }
+
+    fn give_terminal_back(&mut self) {
+        if let (Some((terminal, _)), Some(mode)) = (&self.terminal, self.saved.take()) {
+            let _ = tcsetattr(terminal.output(), OptionalActions::Drain, &mode);
+        }
+    }
+
+    fn pass_size(&self) {
+        if let Some((terminal, master)) = &self.terminal {
+            if let Ok(size) = tcgetwinsize(terminal.output()) {
+                let _ = tcsetwinsize(master, size);
+            }
+        }
+    }
+}
+
+/// What there is to do.
+struct Ready {
+    ended: bool,
+    signals: bool,
+    master: bool,
+    input: bool,
+}
+
+/// Writes to the user's terminal, and waits for it where it is slow. One that is gone takes nothing.
+fn write_all(output: BorrowedFd<'_>, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match rustix::io::write(output, bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => {
+                let mut polled = [PollFd::from_borrowed_fd(output, PollFlags::OUT)];
+                let _ = poll(&mut polled, None);
+            }
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! The root folder: carries out the list of entries of a plan.
+//!
+//! Runs in the sandbox's first process, in its new namespaces, where it has every capability over its own mounts.
+//!
+//! 1. Nothing propagates in or out: every mount is made private.
+//! 2. While the host's tree is still there, everything of the host's that will be shown is cloned by descriptor
+//!    (`openat2`, then `open_tree`) and restricted. The file systems of the sandbox's own are made now too: the kernel
+//!    gives a new proc only to who can see a whole one.
+//! 3. A tmpfs becomes the root (`pivot_root`), and the host's tree is let go: from here on no path leads there.
+//! 4. Entry by entry, places are made in the tmpfs and the clones attached to them by descriptor. No name of the
+//!    host's is looked up again, so that nothing can be exchanged between check and use.
+//! 5. The tmpfs is made read-only.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use pack_schemas::plan::{Access, Content, Entry, ImageRole, Layer, Plan, Source};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, symlinkat, unlinkat};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree, unmount,
+};
+use rustix::process::{chdir, fchdir, pivot_root};
+
+use crate::sandbox::step::{InStep, StepError};
+use crate::sys::mount::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, restrict, restrict_recursively};
+
+/// The mounted images of a launch, as detached mounts.
+pub struct Images {
+    /// The package.
+    pub package: OwnedFd,
+    /// Its base, where that is a package.
+    pub base: Option<OwnedFd>,
+}
+
+/// Where the base's image lies while the root is made.
+const BASE: &str = "/.base";
+/// Where the host's layers of overlays lie while the root is made.
+const LAYERS: &str = "/.layers";
+/// Size limit of the root's own tmpfs, which holds a few links and small files.
+const ROOT_SIZE: &str = "16M";
+
+const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
+const STRICT: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
+/// What is at hand for an entry before the host's tree is let go.
+enum Ready {
+    /// A detached mount.
+    Mount(OwnedFd),
+    /// The host's layers of an overlay, as detached mounts, in the order of the layers.
+    Layers(Vec<OwnedFd>),
+    /// Nothing is needed.
+    Plain,
+    /// It is optional and not there.
+    Missing,
+}
+
+/// Makes the root folder and enters it. Returns the devpts, where the plan has one, for a terminal of the app's own.
+///
+/// # Errors
+/// [`StepError`] with the path inside, or outside, that could not be made or opened.
+pub fn assemble(plan: &Plan, images: &Images) -> Result<Option<OwnedFd>, StepError> {
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .step("make the mounts private")?;
+    let mut ready = Vec::with_capacity(plan.root.len());
+    for entry in &plan.root {
+        ready.push((entry, prepare(entry)?));
+    }
+    let root = enter_new_root()?;
+    if let Some(base) = &images.base {
+        attach_image(&root, base, BASE)?;
+    }
+    let mut terminals = None;
+    for (entry, ready) in ready {
+        place(&root, entry, &ready, images)?;
+        if let (Content::Terminals, Ready::Mount(mount)) = (&entry.content, ready) {
+            terminals = Some(mount);
+        }
+    }
+    clear_away(&root, BASE)?;
+    restrict(root.as_fd(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+        .step("make the root folder read-only")?;
+    Ok(terminals)
+}
+
+fn prepare(entry: &Entry) -> Result<Ready, StepError> {
+    let target = entry.target.as_str();
+    let own = |result: io::Result<OwnedFd>| result.map(Ready::Mount).step_on("mount", target);
+    match &entry.content {
+        Content::Bind { source, access, optional } => match open_source(source) {
+            Err(error) if *optional && error.errno == libc::ENOENT => Ok(Ready::Missing),
+            Err(error) => Err(error),
+            Ok(found) => clone_host(found.as_fd(), *access).map(Ready::Mount).step_on("clone the mount of", target),
+        },
+        Content::Overlay { layers } => prepare_layers(layers).map(Ready::Layers),
+        Content::Tmpfs { size, mode } => {
+            own(make("tmpfs", &[("size", &size.to_string()), ("mode", &format!("{mode:o}"))], MountAttrFlags::empty()))
+        }
+        Content::Proc => own(make("proc", &[], MountAttrFlags::MOUNT_ATTR_NOEXEC)),
+        Content::Terminals => {
+            own(make_with_devices("devpts", &[("ptmxmode", "0666"), ("mode", "0620")], MountAttrFlags::MOUNT_ATTR_NOEXEC))
+        }
+        Content::Folder | Content::Symlink { .. } | Content::File { .. } | Content::Image { .. } => Ok(Ready::Plain),
+    }
+}
+
+fn prepare_layers(layers: &[Layer]) -> Result<Vec<OwnedFd>, StepError> {
+    let host = layers.iter().filter_map(|layer| match layer {
+        Layer::Host { path } => Some(path),
+        Layer::Image { .. } => None,
+    });
+    host.map(|path| {
+        let found = open_source(&Source::Path(path.clone()))?;
+        clone_host(found.as_fd(), Access::ReadOnly).step_on("clone the mount of", path)
+    })
+    .collect()
+}
+
+fn open_source(source: &Source) -> Result<OwnedFd, StepError> {
+    let path_only = OFlags::PATH | OFlags::CLOEXEC;
+    match source {
+        Source::Path(path) => openat(CWD, path, path_only, Mode::empty()).step_on("open", path),
+        Source::Beneath { folder, path } => {
+            let folder_opened = openat(CWD, folder, path_only | OFlags::DIRECTORY, Mode::empty()).step_on("open", folder)?;
+            openat2(folder_opened, path, path_only | OFlags::NOFOLLOW, Mode::empty(), STRICT)
+                .step_on("open without following links", &format!("{folder}/{path}"))
+        }
+    }
+}
+
+/// A detached copy of what `found` refers to and of every mount below it: a copy without those would uncover what they
+/// cover.
+fn clone_host(found: BorrowedFd<'_>, access: Access) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | OpenTreeFlags::AT_RECURSIVE;
+    let tree = open_tree(found, "", flags)?;
+    let attributes = match access {
+        Access::ReadOnly => MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_RDONLY,
+        Access::ReadWrite => MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
+        Access::Device => MOUNT_ATTR_NOSUID,
+    };
+    restrict_recursively(tree.as_fd(), attributes)?;
+    Ok(tree)
+}
+
+fn make(file_system: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+    make_with_devices(file_system, options, attributes | MountAttrFlags::MOUNT_ATTR_NODEV)
+}
+
+fn make_with_devices(file_system: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+    let context = fsopen(file_system, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in options {
+        fsconfig_set_string(context.as_fd(), *key, *value)?;
+    }
+    fsconfig_create(context.as_fd())?;
+    Ok(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes | MountAttrFlags::MOUNT_ATTR_NOSUID)?)
+}
+
+/// Makes a tmpfs the root, and lets the host's tree go.
+fn enter_new_root() -> Result<OwnedFd, StepError> {
+    let old = openat(CWD, "/", FOLDER, Mode::empty()).step_on("open", "/")?;
+    let root = make("tmpfs", &[("size", ROOT_SIZE), ("mode", "0755")], MountAttrFlags::empty())
+        .step("mount the root folder")?;
+    move_mount(root.as_fd(), "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .step("attach the root folder")?;
+    fchdir(&root).step("enter the root folder")?;
+    // The old root comes to lie over the new one (pivot_root(2), the example of new_root and put_old being "."); then
+    // it is taken off, with every mount on it.
+    pivot_root(".", ".").step("make the root folder the root")?;
+    fchdir(&old).step("enter the host's root folder")?;
+    unmount(".", UnmountFlags::DETACH).step("let the host's root folder go")?;
+    chdir("/").step("enter the root folder")?;
+    Ok(root)
+}
+
+fn place(root: &OwnedFd, entry: &Entry, ready: &Ready, images: &Images) -> Result<(), StepError> {
+    let target = entry.target.as_str();
+    match (&entry.content, ready) {
+        (_, Ready::Missing) => Ok(()),
+        (_, Ready::Mount(mount)) => attach(root, mount.as_fd(), target),
+        (Content::Overlay { layers }, Ready::Layers(host)) => overlay(root, target, layers, host),
+        (Content::Image { image: ImageRole::Package, path }, _) if path.is_empty() => {
+            attach_image(root, &images.package, target)
+        }
+        (Content::Image { image, path }, _) => {
+            let source = image_path(*image, path);
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+            let found = beneath(root, &source, OFlags::PATH | OFlags::NOFOLLOW).step_on("open", &source);
+            match found.and_then(|found| copy_link(root, &found, target)) {
+                Ok(true) => Ok(()),
+                Ok(false) => {
+                    let tree = open_tree(CWD, source.as_str(), flags).step_on("clone the mount of", &source)?;
+                    attach(root, tree.as_fd(), target)
+                }
+                Err(error) => Err(error),
+            }
+        }
+        (Content::Folder, _) => make_folders(root, target).map(drop).step_on("make the folder", target),
+        (Content::Symlink { to }, _) => {
+            let (folder, name) = parent(root, target).step_on("make the folder of", target)?;
+            symlinkat(to.as_str(), folder, name).step_on("make the link", target)
+        }
+        (Content::File { data }, _) => write_file(root, target, data).step_on("write", target),
+        // prepare() has made something ready for every other content.
+        (content, _) => unreachable!("nothing is ready for {content:?}"),
+    }
+}
+
+/// Where a symbolic link was found, makes the same link at the target; a link cannot be mounted.
+fn copy_link(root: &OwnedFd, found: &OwnedFd, target: &str) -> Result<bool, StepError> {
+    let kind = FileType::from_raw_mode(fstat(found).step_on("look at", target)?.st_mode);
+    if kind != FileType::Symlink {
+        return Ok(false);
+    }
+    let to = rustix::fs::readlinkat(found, "", Vec::new()).step_on("read the link", target)?;
+    let (folder, name) = parent(root, target).step_on("make the folder of", target)?;
+    symlinkat(to, folder, name).step_on("make the link", target)?;
+    Ok(true)
+}
+
+/// Where a path of an image lies inside while the root is made.
+fn image_path(image: ImageRole, path: &str) -> String {
+    match image {
+        ImageRole::Package => format!("/app/{path}"),
+        ImageRole::Base => format!("{BASE}/{path}"),
+    }
+}
+
+fn overlay(root: &OwnedFd, target: &str, layers: &[Layer], host: &[OwnedFd]) -> Result<(), StepError> {
+    let mut paths = Vec::with_capacity(layers.len());
+    let mut host = host.iter();
+    for (number, layer) in layers.iter().enumerate() {
+        let path = match layer {
+            Layer::Image { image, path } => image_path(*image, path),
+            Layer::Host { .. } => format!("{LAYERS}/{number}"),
+        };
+        if let (Layer::Host { .. }, Some(mount)) = (layer, host.next()) {
+            attach(root, mount.as_fd(), &path)?;
+        }
+        // A colon would begin another layer (overlayfs.rst).
+        paths.push(path.replace('\\', "\\\\").replace(':', "\\:"));
+    }
+    let mounted = make("overlay", &[("lowerdir", &paths.join(":"))], MountAttrFlags::MOUNT_ATTR_RDONLY)
+        .step_on("overlay", target)?;
+    attach(root, mounted.as_fd(), target)?;
+    for (number, layer) in layers.iter().enumerate() {
+        if matches!(layer, Layer::Host { .. }) {
+            clear_away(root, &format!("{LAYERS}/{number}"))?;
+        }
+    }
+    clear_away(root, LAYERS)
+}
+
+/// Attaches an image as its keeper made it, and restricts it once more: the keeper is not asked to be right.
+fn attach_image(root: &OwnedFd, image: &OwnedFd, target: &str) -> Result<(), StepError> {
+    attach(root, image.as_fd(), target)?;
+    restrict(image.as_fd(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV).step_on("restrict", target)
+}
+
+/// Attaches a detached mount at `target`; the place is made, a folder or a file as the mount's root is.
+fn attach(root: &OwnedFd, mount: BorrowedFd<'_>, target: &str) -> Result<(), StepError> {
+    let kind = FileType::from_raw_mode(fstat(mount).step_on("look at", target)?.st_mode);
+    let place = match kind {
+        FileType::Directory => make_folders(root, target),
+        _ => make_empty_file(root, target),
+    };
+    let place = place.step_on("make the place of", target)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, "", place, "", flags).step_on("attach the mount of", target)
+}
+
+/// Takes off what lies at a place that the root was made with the help of, and the place itself, if it is there.
+fn clear_away(root: &OwnedFd, place: &str) -> Result<(), StepError> {
+    match unmount(place, UnmountFlags::DETACH) {
+        Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
+        Err(error) => return Err(error).step_on("take off", place),
+    }
+    match unlinkat(root, &place[1..], rustix::fs::AtFlags::REMOVEDIR) {
+        Ok(()) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTEMPTY) => Ok(()),
+        Err(error) => Err(error).step_on("remove", place),
+    }
+}
+
+fn make_empty_file(root: &OwnedFd, target: &str) -> io::Result<OwnedFd> {
+    let (folder, name) = parent(root, target)?;
+    openat(&folder, name, OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::from(0o444))?;
+    Ok(openat(&folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+fn write_file(root: &OwnedFd, target: &str, data: &[u8]) -> io::Result<()> {
+    let (folder, name) = parent(root, target)?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    File::from(openat(folder, name, flags, Mode::from(0o444))?).write_all(data)
+}
+
+/// The folder of `target`, made where it is missing, and the last component.
+fn parent<'a>(root: &OwnedFd, target: &'a str) -> io::Result<(OwnedFd, &'a str)> {
+    let (folder, name) = target.rsplit_once('/').ok_or(io::ErrorKind::InvalidInput)?;
+    Ok((make_folders(root, folder)?, name))
+}
+
+/// Opens the folder at `path`, and makes what is missing of it. Only this process writes here, and still no link is
+/// followed: a link on the way would be a mistake in the plan.
+fn make_folders(root: &OwnedFd, path: &str) -> io::Result<OwnedFd> {
+    if let Ok(found) = beneath(root, path, FOLDER) {
+        return Ok(found);
+    }
+    let mut folder = openat(root, ".", FOLDER, Mode::empty())?;
+    for name in path.split('/').filter(|name| !name.is_empty()) {
+        match mkdirat(&folder, name, Mode::from(0o755)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            // The folder above is a read-only mount: what is asked for has to be there.
+            Err(rustix::io::Errno::ROFS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        folder = openat2(&folder, name, FOLDER, Mode::empty(), STRICT)?;
+    }
+    Ok(folder)
+}
+
+fn beneath(root: &OwnedFd, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
+    let path = path.trim_start_matches('/');
+    let path = if path.is_empty() { "." } else { path };
+    Ok(openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), STRICT)?)
+}

@@ -1,0 +1,227 @@
+//! Compiles rules on system calls to a classic BPF program, as seccomp(2) takes it.
+//!
+//! ```text
+//! load architecture; another one: end the process
+//! load number;       x32, or past the last reviewed: ENOSYS
+//! for each rule, for each of its calls:
+//!     number differs: next.  each condition: load argument, does not hold: next.  answer the error
+//! allow
+//! ```
+//!
+//! Why not a library: seccompiler has one action for a whole filter, ends the process for x32 by accident rather than
+//! by decision, and cannot answer ENOSYS past a number.
+//!
+//! A call that no rule names is cached by the kernel as always allowed (Linux 5.11, commit 8e01b51a31a1) and does not
+//! run the program, so a plain chain is fast enough.
+
+use crate::sandbox::syscalls::{self, Condition, Rule, Test};
+use crate::sys::seccomp::Instruction;
+
+/// Offsets into `struct seccomp_data`.
+const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
+const ARGUMENTS: u32 = 16;
+
+const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+const JUMP_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const JUMP_GREATER: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
+const JUMP_ANY_BIT: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+
+/// `AUDIT_ARCH_…` of `linux/audit.h`: the ELF machine, with the bits for 64-bit and little-endian.
+#[cfg(target_arch = "x86_64")]
+const THIS_ARCHITECTURE: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const THIS_ARCHITECTURE: u32 = 0xc000_00b7;
+
+/// The filter of an app, made of [`syscalls::RULES`].
+pub fn app_filter() -> Vec<Instruction> {
+    compile(syscalls::RULES, syscalls::LAST_REVIEWED)
+}
+
+fn compile(rules: &[Rule], last_reviewed: u32) -> Vec<Instruction> {
+    let mut program = vec![
+        load(ARCHITECTURE),
+        jump(JUMP_EQUAL, THIS_ARCHITECTURE, 1, 0),
+        answer(libc::SECCOMP_RET_KILL_PROCESS),
+        load(NUMBER),
+        // x32 numbers have bit 30 set, and so are past the last as well.
+        jump(JUMP_GREATER, last_reviewed, 0, 1),
+        answer(errno(libc::ENOSYS)),
+    ];
+    for rule in rules {
+        let body = compile_body(rule);
+        for number in rule.calls.iter().filter_map(|call| syscalls::number(call)) {
+            program.push(jump(JUMP_EQUAL, number, 0, skip(body.len())));
+            program.extend_from_slice(&body);
+        }
+    }
+    program.push(answer(libc::SECCOMP_RET_ALLOW));
+    program
+}
+
+/// What follows once the number is that of the rule: the conditions, the answer, and where a condition does not hold
+/// the number loaded again for the rules to come.
+fn compile_body(rule: &Rule) -> Vec<Instruction> {
+    if rule.when.is_empty() {
+        return vec![answer(errno(rule.errno))];
+    }
+    // Built from the end, so that every distance is known when it is needed.
+    let mut body = vec![answer(errno(rule.errno)), load(NUMBER)];
+    for condition in rule.when.iter().rev() {
+        let mut test = compile_condition(condition, body.len() - 1);
+        test.append(&mut body);
+        body = test;
+    }
+    body
+}
+
+/// Loads an argument and compares it: goes on behind itself where the condition holds, and `fails` instructions later,
+/// at the reload, where it does not.
+fn compile_condition(condition: &Condition, fails: usize) -> Vec<Instruction> {
+    // The lower half comes first on a little-endian machine, and both architectures are.
+    let argument = load(ARGUMENTS + 8 * u32::from(condition.argument));
+    let mut code = vec![argument];
+    match condition.test {
+        Test::Equals(number) => code.push(jump(JUMP_EQUAL, number, 0, skip(fails))),
+        Test::AnyBit(bits) => code.push(jump(JUMP_ANY_BIT, bits, 0, skip(fails))),
+        Test::NoneOf(numbers) => {
+            for (index, number) in numbers.iter().enumerate() {
+                code.push(jump(JUMP_EQUAL, *number, skip(numbers.len() - 1 - index + fails), 0));
+            }
+        }
+    }
+    code
+}
+
+fn load(offset: u32) -> Instruction {
+    Instruction { code: LOAD, if_true: 0, if_false: 0, operand: offset }
+}
+
+fn jump(code: u16, operand: u32, if_true: u8, if_false: u8) -> Instruction {
+    Instruction { code, if_true, if_false, operand }
+}
+
+fn answer(action: u32) -> Instruction {
+    Instruction { code: RETURN, if_true: 0, if_false: 0, operand: action }
+}
+
+fn errno(number: i32) -> u32 {
+    libc::SECCOMP_RET_ERRNO | (number as u32 & libc::SECCOMP_RET_DATA)
+}
+
+/// A distance to jump. A rule's body is some ten instructions, far below the limit of 255.
+fn skip(distance: usize) -> u8 {
+    u8::try_from(distance).expect("a rule compiles to fewer than 256 instructions")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+
+    /// Runs a program as the kernel does (net/core/filter.c), on `struct seccomp_data` as 16 words.
+    fn run(program: &[Instruction], architecture: u32, number: u32, arguments: [u64; 6]) -> u32 {
+        let mut data = vec![number, architecture, 0, 0];
+        data.extend(arguments.iter().flat_map(|a| [*a as u32, (*a >> 32) as u32]));
+        let (mut at, mut accumulator) = (0, 0);
+        loop {
+            let Instruction { code, if_true, if_false, operand } = program[at];
+            at += 1;
+            let holds = match code {
+                LOAD => {
+                    accumulator = data[operand as usize / 4];
+                    continue;
+                }
+                RETURN => return operand,
+                JUMP_EQUAL => accumulator == operand,
+                JUMP_GREATER => accumulator > operand,
+                JUMP_ANY_BIT => accumulator & operand != 0,
+                other => panic!("instruction {other:#x}"),
+            };
+            at += usize::from(if holds { if_true } else { if_false });
+        }
+    }
+
+    fn ask(call: &str, arguments: &[u64]) -> u32 {
+        let mut all = [0; 6];
+        all[..arguments.len()].copy_from_slice(arguments);
+        run(&app_filter(), THIS_ARCHITECTURE, syscalls::number(call).unwrap(), all)
+    }
+
+    #[test]
+    fn plain_calls_are_allowed_and_named_ones_are_not() {
+        for call in ["read", "write", "execve", "futex", "mmap", "epoll_wait"] {
+            assert_eq!(ask(call, &[]), ALLOW, "{call}");
+        }
+        for (call, number) in [("mount", libc::EPERM), ("bpf", libc::EPERM), ("clone3", libc::ENOSYS)] {
+            assert_eq!(ask(call, &[]), errno(number), "{call}");
+        }
+    }
+
+    #[test]
+    fn cve_2019_7303_the_upper_half_of_an_argument_decides_nothing() {
+        for high in [0, 1 << 32, 0xdead_beef << 32, 1 << 63] {
+            for request in [libc::TIOCSTI, libc::TIOCLINUX] {
+                assert_eq!(ask("ioctl", &[0, request as u64 | high]), errno(libc::EPERM));
+            }
+            assert_eq!(ask("ioctl", &[0, libc::TCGETS as u64 | high]), ALLOW);
+            assert_eq!(ask("socket", &[libc::AF_INET as u64 | high]), ALLOW);
+            assert_eq!(ask("socket", &[libc::AF_VSOCK as u64 | high]), errno(libc::EAFNOSUPPORT));
+        }
+    }
+
+    #[test]
+    fn namespaces_are_refused_flag_by_flag() {
+        for bit in [17, 25, 26, 27, 28, 29, 30] {
+            assert_eq!(ask("clone", &[1 << bit | libc::SIGCHLD as u64]), errno(libc::EPERM), "{bit}");
+            assert_eq!(ask("unshare", &[1 << bit]), errno(libc::EPERM), "{bit}");
+        }
+        assert_eq!(ask("unshare", &[0x80]), errno(libc::EPERM));
+        assert_eq!(ask("unshare", &[libc::CLONE_FILES as u64]), ALLOW);
+        let thread = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_THREAD | libc::CLONE_SETTLS;
+        assert_eq!(ask("clone", &[thread as u64]), ALLOW);
+        assert_eq!(ask("clone", &[libc::SIGCHLD as u64]), ALLOW);
+    }
+
+    #[test]
+    fn set_id_bits_are_refused_where_the_mode_counts() {
+        for bits in [0o4755_u64, 0o2755, 0o6000] {
+            for (call, at) in [("fchmod", 1), ("fchmodat", 2), ("mknodat", 2)] {
+                let mut arguments = [0; 6];
+                arguments[at] = bits;
+                assert_eq!(ask(call, &arguments), errno(libc::EPERM), "{call}");
+            }
+            for flags in [libc::O_CREAT, libc::O_TMPFILE, libc::O_CREAT | libc::O_WRONLY] {
+                assert_eq!(ask("openat", &[0, 0, flags as u64, bits]), errno(libc::EPERM));
+            }
+            // Without O_CREAT the mode is whatever stood in the register.
+            assert_eq!(ask("openat", &[0, 0, libc::O_DIRECTORY as u64, bits]), ALLOW);
+        }
+        assert_eq!(ask("fchmod", &[0, 0o1777]), ALLOW);
+        assert_eq!(ask("openat", &[0, 0, libc::O_CREAT as u64, 0o644]), ALLOW);
+    }
+
+    #[test]
+    fn other_architectures_end_the_process_and_later_calls_do_not_exist() {
+        let (i386, filter) = (0x4000_0003, app_filter());
+        assert_eq!(run(&filter, i386, 1, [0; 6]), libc::SECCOMP_RET_KILL_PROCESS);
+        for number in [syscalls::LAST_REVIEWED + 1, 0x4000_0001, u32::MAX] {
+            assert_eq!(run(&filter, THIS_ARCHITECTURE, number, [0; 6]), errno(libc::ENOSYS), "{number}");
+        }
+    }
+
+    #[test]
+    fn personality_can_be_asked_and_reset_only() {
+        assert_eq!(ask("personality", &[0]), ALLOW);
+        assert_eq!(ask("personality", &[0xffff_ffff]), ALLOW);
+        assert_eq!(ask("personality", &[0x0004_0000]), errno(libc::EPERM));
+    }
+
+    #[test]
+    fn the_filter_is_far_below_the_kernels_limit() {
+        // BPF_MAXINSNS is 4096.
+        assert!(app_filter().len() < 1024, "{}", app_filter().len());
+    }
+}
