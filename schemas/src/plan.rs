@@ -31,7 +31,7 @@ pub struct Plan {
     pub environment: BTreeMap<String, Setting>,
     /// The program, a path inside.
     pub program: String,
-    /// Its arguments, without the program's own name.
+    /// Its first arguments, from the manifest; the caller's follow, which need not be text.
     pub arguments: Vec<String>,
     /// Working directory inside; the first of these that exists.
     pub working_folders: Vec<String>,
@@ -103,10 +103,10 @@ pub enum Content {
         /// What it points to.
         to: String,
     },
-    /// A small file of the read-only root.
+    /// A small file of the read-only root. What is in it may be a secret of the user's: it is not for showing.
     File {
         /// What is in it.
-        text: String,
+        data: Vec<u8>,
     },
     /// A writable tmpfs of its own.
     Tmpfs {
