@@ -147,6 +147,10 @@ pub struct Walk<'a> {
     level: usize,
     page_in_level: u64,
     expected: Hash,
+    /// Where the page's first span starts, and its last one ends if a page above says so: pages that contradict one
+    /// another would make two answers for one byte.
+    start: u64,
+    end: Option<u64>,
     offset: u64,
 }
 
@@ -162,10 +166,18 @@ pub enum Step<'a> {
 impl<'a> Walk<'a> {
     /// Begins at the root, on the way to the span that covers `offset`.
     pub fn new(geometry: &'a Geometry, root: Hash, offset: u64) -> Walk<'a> {
-        Walk { geometry, level: geometry.depth() - 1, page_in_level: 0, expected: root, offset }
+        Walk {
+            geometry,
+            level: geometry.depth() - 1,
+            page_in_level: 0,
+            expected: root,
+            start: 0,
+            end: None,
+            offset,
+        }
     }
 
-    /// Begins at the leaf that a former walk reached by number, with the hash that its parent gave for it.
+    /// Number of the page that the walk has to see next.
     pub fn page(&self) -> u64 {
         self.geometry.levels[self.level].first_page + self.page_in_level
     }
@@ -181,12 +193,22 @@ impl<'a> Walk<'a> {
             return Err(IndexError::Hash { page });
         }
         let entries = self.geometry.entries_in(self.level, self.page_in_level);
-        if self.level == 0 {
-            return Leaf::parse(bytes, page, entries).map(Step::Leaf);
-        }
         let malformed = |rule| IndexError::Malformed { page, rule };
+        if read_u64(bytes, 0) != self.start {
+            return Err(malformed("it does not start where the page above says"));
+        }
+        if self.level == 0 {
+            let leaf = Leaf::parse(bytes, page, entries)?;
+            return match (leaf.spans.last(), self.end) {
+                (Some(last), Some(end)) if last.end() != end => {
+                    Err(malformed("it does not end where the page above says"))
+                }
+                _ => Ok(Step::Leaf(leaf)),
+            };
+        }
         let child_start = |n: usize| read_u64(bytes, HEADER_SIZE + n * INNER_ENTRY_SIZE);
-        if child_start(0) != read_u64(bytes, 0) || (1..entries).any(|n| child_start(n) <= child_start(n - 1)) {
+        if child_start(0) != read_u64(bytes, 0) || (1..entries).any(|n| child_start(n) <= child_start(n - 1))
+        {
             return Err(malformed("its children are out of order"));
         }
         if bytes[HEADER_SIZE + entries * INNER_ENTRY_SIZE..].iter().any(|&b| b != 0) {
@@ -202,6 +224,8 @@ impl<'a> Walk<'a> {
             level: self.level - 1,
             page_in_level: self.page_in_level * INNER_ENTRIES + child as u64,
             expected: read_hash(bytes, hash_at),
+            start: child_start(child),
+            end: if child + 1 < entries { Some(child_start(child + 1)) } else { self.end },
             ..self
         }))
     }
@@ -277,8 +301,10 @@ pub fn build(spans: &[Span]) -> Result<(Vec<u8>, Hash), IndexError> {
         level = level
             .chunks(INNER_ENTRIES as usize)
             .map(|chunk| {
-                let entries: Vec<u8> =
-                    chunk.iter().flat_map(|(start, hash)| [&start.to_le_bytes()[..], &hash.0].concat()).collect();
+                let entries: Vec<u8> = chunk
+                    .iter()
+                    .flat_map(|(start, hash)| [&start.to_le_bytes()[..], &hash.0].concat())
+                    .collect();
                 (chunk[0].0, push_page(&mut pages, chunk[0].0, &entries))
             })
             .collect();
@@ -389,6 +415,31 @@ mod tests {
                 look_up(&index, &Geometry::new(wrong), root, 0),
                 Err(IndexError::Malformed { .. })
             ));
+        }
+    }
+
+    #[test]
+    fn pages_that_contradict_one_another_are_refused() {
+        let spans = spans(200);
+        let (index, _) = build(&spans).unwrap();
+        let root_at = 2 * PAGE_SIZE;
+        // Each change is made in a leaf, and the root is made to vouch for the leaf as it is then.
+        let leaf_one_start = PAGE_SIZE;
+        let last_length_of_leaf_zero = HEADER_SIZE + (LEAF_ENTRIES as usize - 1) * LEAF_ENTRY_SIZE;
+        for (leaf, at) in [(0, last_length_of_leaf_zero), (1, leaf_one_start)] {
+            let mut changed = index.clone();
+            changed[at] ^= 1;
+            let hash = Hash::of(&changed[leaf * PAGE_SIZE..(leaf + 1) * PAGE_SIZE]);
+            let hash_at = root_at + HEADER_SIZE + leaf * INNER_ENTRY_SIZE + 8;
+            changed[hash_at..hash_at + 32].copy_from_slice(&hash.0);
+            let root = Hash::of(&changed[root_at..]);
+            let offset = spans[leaf * LEAF_ENTRIES as usize].start;
+            let page = leaf as u64;
+            let found = look_up(&changed, &Geometry::new(200), root, offset);
+            assert!(
+                matches!(found, Err(IndexError::Malformed { page: at, .. }) if at == page),
+                "{leaf} {found:?}"
+            );
         }
     }
 

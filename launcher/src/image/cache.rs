@@ -1,0 +1,194 @@
+//! A cache of bounded size that loads a value once, however many threads ask for it at the same time.
+//!
+//! Keys are spread over shards with a lock each. A key that is not there is marked as *loading*; the thread that marked
+//! it loads without holding the lock, others wait for its answer. An error goes to all who waited and is not kept, so
+//! that the next reader tries again. Values are evicted in the order of a clock: one that was used since the hand last
+//! passed gets another round.
+
+use std::collections::VecDeque;
+use std::collections::hash_map::{DefaultHasher, HashMap};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::ImageError;
+
+const SHARDS: usize = 8;
+
+/// A value and the bytes of memory that it counts for.
+pub(super) struct Weighed<V> {
+    pub(super) value: V,
+    pub(super) weight: usize,
+}
+
+/// See the module.
+pub(super) struct Cache<K, V> {
+    shards: [Mutex<Shard<K, V>>; SHARDS],
+    hasher: FixedHasher,
+    shard_limit: usize,
+}
+
+/// Without random keys: a publisher who makes keys collide slows down his own package.
+type FixedHasher = BuildHasherDefault<DefaultHasher>;
+
+struct Shard<K, V> {
+    slots: HashMap<K, Slot<V>, FixedHasher>,
+    /// Keys of the ready slots, the clock's hand at the front.
+    clock: VecDeque<K>,
+    weight: usize,
+}
+
+enum Slot<V> {
+    Ready { value: Arc<V>, weight: usize, used: bool },
+    Loading(Arc<Flight<V>>),
+}
+
+/// A load under way.
+struct Flight<V> {
+    answer: Mutex<Option<Result<Arc<V>, ImageError>>>,
+    landed: Condvar,
+}
+
+impl<K: Copy + Eq + Hash, V> Cache<K, V> {
+    /// Makes a cache for values of `limit` bytes in all. Each shard keeps at least one value.
+    pub(super) fn new(limit: usize) -> Cache<K, V> {
+        let shard = || Mutex::new(Shard { slots: HashMap::default(), clock: VecDeque::new(), weight: 0 });
+        Cache {
+            shards: std::array::from_fn(|_| shard()),
+            hasher: FixedHasher::default(),
+            shard_limit: limit / SHARDS,
+        }
+    }
+
+    /// Returns the value of `key` if it is there.
+    pub(super) fn get(&self, key: K) -> Option<Arc<V>> {
+        match self.shard(key).slots.get_mut(&key) {
+            Some(Slot::Ready { value, used, .. }) => {
+                *used = true;
+                Some(Arc::clone(value))
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the value of `key`, and loads it first if need be.
+    ///
+    /// # Errors
+    /// What `load` returned, here or in another thread that was loading the same key.
+    pub(super) fn get_or_load(
+        &self,
+        key: K,
+        load: impl FnOnce() -> Result<Weighed<V>, ImageError>,
+    ) -> Result<Arc<V>, ImageError> {
+        let flight = {
+            let mut shard = self.shard(key);
+            match shard.slots.get_mut(&key) {
+                Some(Slot::Ready { value, used, .. }) => {
+                    *used = true;
+                    return Ok(Arc::clone(value));
+                }
+                Some(Slot::Loading(flight)) => Err(Arc::clone(flight)),
+                None => {
+                    let flight = Arc::new(Flight { answer: Mutex::new(None), landed: Condvar::new() });
+                    shard.slots.insert(key, Slot::Loading(Arc::clone(&flight)));
+                    Ok(flight)
+                }
+            }
+        };
+        match flight {
+            Ok(own) => Landing { cache: self, key, flight: own, landed: false }.finish(load()),
+            Err(others) => others.wait(),
+        }
+    }
+
+    fn shard(&self, key: K) -> MutexGuard<'_, Shard<K, V>> {
+        // The upper bits: the map inside the shard uses the lower ones.
+        let shard = (self.hasher.hash_one(key) >> 32) as usize % SHARDS;
+        lock(&self.shards[shard])
+    }
+}
+
+impl<K: Copy + Eq + Hash, V> Shard<K, V> {
+    fn insert(&mut self, key: K, value: Arc<V>, weight: usize, limit: usize) {
+        self.slots.insert(key, Slot::Ready { value, weight, used: false });
+        self.clock.push_back(key);
+        self.weight += weight;
+        while self.weight > limit && self.clock.len() > 1 {
+            let Some(oldest) = self.clock.pop_front() else { break };
+            match self.slots.get_mut(&oldest) {
+                Some(Slot::Ready { used, .. }) if *used => {
+                    *used = false;
+                    self.clock.push_back(oldest);
+                }
+                Some(Slot::Ready { weight, .. }) => {
+                    self.weight -= *weight;
+                    self.slots.remove(&oldest);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl<V> Flight<V> {
+    fn wait(&self) -> Result<Arc<V>, ImageError> {
+        let mut answer = lock(&self.answer);
+        loop {
+            match &*answer {
+                Some(Ok(value)) => return Ok(Arc::clone(value)),
+                Some(Err(error)) => return Err(*error),
+                None => answer = self.landed.wait(answer).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+/// Ends a flight for those who wait, even where the load panics.
+struct Landing<'a, K: Copy + Eq + Hash, V> {
+    cache: &'a Cache<K, V>,
+    key: K,
+    flight: Arc<Flight<V>>,
+    landed: bool,
+}
+
+impl<K: Copy + Eq + Hash, V> Landing<'_, K, V> {
+    fn finish(mut self, loaded: Result<Weighed<V>, ImageError>) -> Result<Arc<V>, ImageError> {
+        self.landed = true;
+        match loaded {
+            Ok(Weighed { value, weight }) => {
+                let value = Arc::new(value);
+                self.cache.shard(self.key).insert(
+                    self.key,
+                    Arc::clone(&value),
+                    weight,
+                    self.cache.shard_limit,
+                );
+                self.answer(Ok(Arc::clone(&value)));
+                Ok(value)
+            }
+            Err(error) => {
+                self.cache.shard(self.key).slots.remove(&self.key);
+                self.answer(Err(error));
+                Err(error)
+            }
+        }
+    }
+
+    fn answer(&self, answer: Result<Arc<V>, ImageError>) {
+        *lock(&self.flight.answer) = Some(answer);
+        self.flight.landed.notify_all();
+    }
+}
+
+impl<K: Copy + Eq + Hash, V> Drop for Landing<'_, K, V> {
+    fn drop(&mut self) {
+        if !self.landed {
+            self.cache.shard(self.key).slots.remove(&self.key);
+            self.answer(Err(ImageError::Read { offset: 0, errno: libc::EIO }));
+        }
+    }
+}
+
+/// No critical section here can leave its data half-changed, so a lock that another thread's panic poisoned is as good.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,295 @@
+//! The reader against images that squashfs's own tools made: what it reads is what went in.
+
+mod mount_support;
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use mount_support::tree::{self, Seen, assert_same, look};
+use mount_support::{Case, open, raw};
+use pack_launcher::image::{BlockSource, CacheSize, CheckedSource, EntryCookie, Node, Reader, Seek, spans};
+use pack_schemas::squashfs::InodeKind;
+
+/// Walks an image through the reader alone.
+fn look_through(reader: &Reader) -> BTreeMap<Vec<u8>, Seen> {
+    let mut seen = BTreeMap::new();
+    let mut waiting = vec![(Vec::new(), reader.root().unwrap())];
+    while let Some((path, node)) = waiting.pop() {
+        let mut children = Vec::new();
+        reader
+            .entries(&node, EntryCookie::START, &mut |entry| {
+                let mut child = path.clone();
+                if !child.is_empty() {
+                    child.push(b'/');
+                }
+                child.extend_from_slice(entry.name);
+                children.push((child, reader.entry_node(&node, entry).unwrap()));
+                assert_eq!(entry.number, children.last().unwrap().1.inode.number);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        waiting.extend(children);
+        seen.insert(path, see(reader, &node));
+    }
+    seen
+}
+
+fn see(reader: &Reader, node: &Node) -> Seen {
+    let kind = match node.inode.kind() {
+        InodeKind::Directory => "folder",
+        InodeKind::File => "file",
+        InodeKind::Symlink => "link",
+        InodeKind::Fifo => "pipe",
+        InodeKind::Socket => "socket",
+        _ => "device",
+    };
+    let target = reader.read_link(node).unwrap();
+    let contents = (kind == "file").then(|| contents(reader, node));
+    let size = contents.as_ref().or(target.as_ref()).map_or(0, |bytes| bytes.len() as u64);
+    let links = if kind == "folder" { 0 } else { u64::from(node.inode.links) };
+    Seen {
+        kind,
+        mode: u32::from(node.inode.mode),
+        modified: node.inode.modified.into(),
+        size,
+        links,
+        target,
+        contents,
+    }
+}
+
+/// Reads a file in pieces whose length has nothing to do with the block size.
+fn contents(reader: &Reader, node: &Node) -> Vec<u8> {
+    let mut all = Vec::new();
+    let mut piece = vec![0; 200_000];
+    loop {
+        match reader.read(node, all.len() as u64, &mut piece).unwrap() {
+            0 => return all,
+            count => all.extend_from_slice(&piece[..count]),
+        }
+    }
+}
+
+fn reader(source: Arc<dyn BlockSource>, cache: usize) -> Reader {
+    Reader::open(source, CacheSize { bytes: cache }).unwrap()
+}
+
+/// All options, and what they are to cover.
+const OPTIONS: &[(&str, &[&str])] = &[
+    ("as our builder makes it", &["-comp", "zstd", "-no-fragments"]),
+    ("fragments", &["-comp", "zstd", "-always-use-fragments"]),
+    ("gzip", &["-comp", "gzip"]),
+    ("4 KiB blocks", &["-comp", "zstd", "-b", "4096"]),
+    ("1 MiB blocks", &["-comp", "gzip", "-b", "1M"]),
+    ("nothing compressed", &["-comp", "gzip", "-noI", "-noD", "-noF", "-noX", "-noId"]),
+    ("duplicates kept", &["-comp", "zstd", "-no-duplicates", "-no-exports"]),
+    ("compressor options", &["-comp", "zstd", "-Xcompression-level", "3"]),
+];
+
+#[test]
+fn every_option_of_mksquashfs_reads_back_what_went_in() {
+    let trees = mount_support::folder();
+    tree::everything(trees.path());
+    let expected = look(trees.path());
+    for (what, options) in OPTIONS {
+        println!("{what}");
+        let case = Case::new(|tree| copy(trees.path(), tree), options);
+        let checked = Arc::new(CheckedSource::new(open(&case.package())));
+        assert_same(&expected, &look_through(&reader(checked, 32 << 20)));
+        // A cache that holds hardly anything gives the same.
+        assert_same(&expected, &look_through(&reader(raw(&case.image()), 1)));
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let mut command = std::process::Command::new("cp");
+    mount_support::run(command.arg("-a").arg("--sparse=always").arg(from.join(".")).arg(to));
+}
+
+#[test]
+fn spans_cover_the_image_one_block_each() {
+    for (what, options) in OPTIONS {
+        let case = Case::new(tree::everything, options);
+        let mut end = 0;
+        for span in &case.spans {
+            assert_eq!(span.start, end, "{what}");
+            end = span.end();
+        }
+        assert_eq!(end, std::fs::metadata(case.image()).unwrap().size().next_multiple_of(4096), "{what}");
+        // Every block of 3 MiB of noise is stored as it is; mksquashfs puts it in one place.
+        let block = superblock_block_size(&case.image());
+        let plain = case.spans.iter().filter(|span| span.length == block).count();
+        assert!(plain >= (3 << 20) / block as usize, "{what}: {plain}");
+    }
+}
+
+fn superblock_block_size(image: &Path) -> u32 {
+    reader(raw(image), 1).superblock().block_size
+}
+
+#[test]
+fn equal_files_give_equal_spans_in_two_versions() {
+    let make = |extra: &'static str| {
+        Case::new(
+            move |root: &Path| {
+                for number in 0..200 {
+                    std::fs::write(root.join(format!("file-{number}")), tree::text(50_000, number)).unwrap();
+                }
+                std::fs::write(root.join("changed"), extra).unwrap();
+            },
+            &["-comp", "zstd", "-no-fragments"],
+        )
+    };
+    let (old, new) = (make("old"), make("new and longer"));
+    let known: std::collections::HashSet<_> = old.spans.iter().map(|span| span.hash).collect();
+    let other = new.spans.iter().filter(|span| !known.contains(&span.hash)).count();
+    assert!(other <= 8, "{other} of {} spans differ", new.spans.len());
+}
+
+#[test]
+fn a_large_folder_is_looked_up_and_listed_from_anywhere() {
+    let case = Case::new(|root| tree::many_entries(root, 20_000), &["-comp", "zstd", "-no-fragments"]);
+    let reader = reader(Arc::new(CheckedSource::new(open(&case.package()))), 32 << 20);
+    let root = reader.root().unwrap();
+    let folder = reader.lookup(&root, b"many").unwrap().unwrap();
+    let mut names = Vec::new();
+    reader
+        .entries(&folder, EntryCookie::START, &mut |entry| {
+            names.push((entry.name.to_vec(), entry.next, entry.reference));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(names.len(), 20_000);
+    for (name, _, reference) in names.iter().step_by(7) {
+        assert_eq!(reader.lookup(&folder, name).unwrap().unwrap().reference, *reference);
+        let mut absent = name.clone();
+        absent.push(b'!');
+        assert_eq!(reader.lookup(&folder, &absent).unwrap(), None);
+    }
+    assert_eq!(reader.lookup(&folder, b"").unwrap(), None);
+    assert_eq!(reader.lookup(&folder, b"~").unwrap(), None);
+    // From every cookie the listing goes on with the next name.
+    for pair in names.windows(2).step_by(13) {
+        let mut next = None;
+        reader
+            .entries(&folder, pair[0].1, &mut |entry| {
+                next = Some(entry.name.to_vec());
+                ControlFlow::Break(())
+            })
+            .unwrap();
+        assert_eq!(next.as_ref(), Some(&pair[1].0));
+    }
+    let mut after_last = 0;
+    reader
+        .entries(&folder, names.last().unwrap().1, &mut |_| {
+            after_last += 1;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(after_last, 0);
+}
+
+#[test]
+fn holes_are_found_as_lseek_finds_them() {
+    for options in [&["-comp", "zstd", "-no-fragments"][..], &["-comp", "gzip", "-b", "4096"]] {
+        let case = Case::new(tree::everything, options);
+        let reader = reader(raw(&case.image()), 1 << 20);
+        let block = u64::from(reader.superblock().block_size);
+        let root = reader.root().unwrap();
+        let holes = reader.lookup(&root, b"holes").unwrap().unwrap();
+        let island = (2 << 20) / block * block;
+        assert_eq!(reader.seek(&holes, 0, Seek::Hole).unwrap(), Some(0));
+        assert_eq!(reader.seek(&holes, 5, Seek::Data).unwrap(), Some(island));
+        assert_eq!(reader.seek(&holes, island, Seek::Hole).unwrap(), Some(island + block));
+        assert_eq!(reader.seek(&holes, 5 << 20, Seek::Hole).unwrap(), None);
+        let full = reader.lookup(&root, b"noise-300000").unwrap().unwrap();
+        assert_eq!(reader.seek(&full, 7, Seek::Hole).unwrap(), Some(300_000));
+        assert_eq!(reader.seek(&full, 7, Seek::Data).unwrap(), Some(7));
+    }
+}
+
+#[test]
+fn a_file_of_many_blocks_is_read_anywhere() {
+    // 40,000 blocks of 4 KiB, a different hole every so often, so that sums are not multiples.
+    let case = Case::new(
+        |root| {
+            let file = std::fs::File::create(root.join("big")).unwrap();
+            for block in (0..40_000_u64).filter(|block| block % 11 != 3) {
+                std::os::unix::fs::FileExt::write_all_at(&file, &block.to_le_bytes(), block * 4096).unwrap();
+            }
+            file.set_len(40_000 * 4096).unwrap();
+        },
+        &["-comp", "zstd", "-b", "4096", "-no-fragments"],
+    );
+    let reader = reader(raw(&case.image()), 4 << 20);
+    let big = reader.lookup(&reader.root().unwrap(), b"big").unwrap().unwrap();
+    for block in [0, 39_999, 511, 512, 513, 1, 20_000, 19_999, 30_001, 3, 14, 39_990] {
+        let mut bytes = [1; 8];
+        assert_eq!(reader.read(&big, block * 4096, &mut bytes).unwrap(), 8);
+        let expected = if block % 11 == 3 { 0 } else { block };
+        assert_eq!(u64::from_le_bytes(bytes), expected);
+    }
+}
+
+#[test]
+fn attributes_and_owners_are_read() {
+    let set = |root: &Path| {
+        for name in ["one", "two", "three"] {
+            let path = root.join(name);
+            std::fs::write(&path, name).unwrap();
+            set_attribute(&path, "user.note", "the same long value ".repeat(40).as_bytes());
+            set_attribute(&path, "user.own", name.as_bytes());
+        }
+        std::fs::write(root.join("none"), b"").unwrap();
+        std::os::unix::fs::chown(root.join("two"), Some(1234), Some(5678)).unwrap();
+    };
+    let case = Case::new(set, &["-comp", "zstd", "-xattrs"]);
+    let reader = reader(Arc::new(CheckedSource::new(open(&case.package()))), 1 << 20);
+    assert!(reader.has_attributes().unwrap());
+    let root = reader.root().unwrap();
+    for name in ["one", "two", "three"] {
+        let node = reader.lookup(&root, name.as_bytes()).unwrap().unwrap();
+        assert_eq!(reader.attribute(&node, b"user.own").unwrap().unwrap(), name.as_bytes());
+        assert_eq!(
+            reader.attribute(&node, b"user.note").unwrap().unwrap(),
+            "the same long value ".repeat(40).as_bytes()
+        );
+        assert_eq!(reader.attribute(&node, b"user.absent").unwrap(), None);
+        assert_eq!(reader.attribute_names(&node).unwrap().split(|&byte| byte == 0).count(), 3);
+    }
+    let none = reader.lookup(&root, b"none").unwrap().unwrap();
+    assert_eq!(reader.attribute_names(&none).unwrap(), b"");
+    let two = reader.lookup(&root, b"two").unwrap().unwrap();
+    assert_eq!(reader.owner(&two).unwrap(), (1234, 5678));
+}
+
+fn set_attribute(path: &Path, name: &str, value: &[u8]) {
+    use rustix::fs::{XattrFlags, setxattr};
+    setxattr(path, name, value, XattrFlags::empty())
+        .unwrap_or_else(|error| panic!("{}: {name}: {error}", path.display()));
+}
+
+#[test]
+fn other_compressors_are_named() {
+    let case = mount_support::folder();
+    let tree = case.path().join("tree");
+    std::fs::create_dir(&tree).unwrap();
+    for (compressor, named) in [("xz", "xz"), ("lz4", "lz4"), ("lzo", "lzo")] {
+        let image = case.path().join(compressor);
+        mount_support::mksquashfs(&tree, &image, &["-comp", compressor]);
+        let error = Reader::open(raw(&image), CacheSize::default()).err().unwrap().to_string();
+        assert!(error.contains(named), "{error}");
+    }
+}
+
+#[test]
+fn an_empty_folder_is_an_image() {
+    let case = Case::new(|_| {}, &["-comp", "zstd"]);
+    let reader = reader(Arc::new(CheckedSource::new(open(&case.package()))), 1 << 20);
+    assert_eq!(look_through(&reader).len(), 1);
+    assert_eq!(reader.lookup(&reader.root().unwrap(), b"a").unwrap(), None);
+    assert!(!spans::cut(&raw(&case.image())).unwrap().is_empty());
+}
