@@ -13,6 +13,7 @@
 
 pub mod assemble;
 pub mod debian;
+mod draft;
 pub mod image;
 pub mod keys;
 pub mod parts;
