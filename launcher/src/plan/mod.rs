@@ -9,6 +9,7 @@
 //! [`environment`] makes the variables.
 
 mod environment;
+pub mod facts;
 mod grants;
 pub mod system;
 
