@@ -1,0 +1,38 @@
+#!/bin/sh
+# Installs what pack needs from Debian's packages. Only the packages that are missing are asked for.
+#
+# usage: install-dependencies.sh build|test
+set -eu
+
+# Building: a linker, and libsquashfs with the compressors that it is linked with, and libclang for its bindings.
+build="gcc libc6-dev libclang-dev libsquashfs-dev liblz4-dev liblzma-dev liblzo2-dev zlib1g-dev pkg-config"
+# Running `pack build` with stage-packages: apt and dpkg-deb, which every Debian has, and the certificates of mirrors.
+run="ca-certificates dpkg xz-utils"
+# The tests: other readers of squashfs, the sandbox that we compare with, a tracer, an X server and tools to look at its
+# windows, a Redis client, a terminal emulator, and the checker of desktop entries.
+test="squashfs-tools squashfuse bubblewrap strace xvfb x11-utils x11-apps xauth redis-tools tmux desktop-file-utils
+  util-linux mount procps"
+
+case "${1:-}" in
+  build) wanted="$build $run" ;;
+  test) wanted="$build $run $test" ;;
+  *) echo "usage: $0 build|test" >&2; exit 2 ;;
+esac
+
+missing=
+for package in $wanted; do
+  dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"
+done
+as_root=
+[ "$(id -u)" = 0 ] || as_root=sudo
+if [ -n "$missing" ]; then
+  echo "installing:$missing"
+  $as_root apt-get update -qq
+  # shellcheck disable=SC2086 # a list of words
+  DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+
+# udev gives everyone /dev/fuse, on every distribution (50-udev-default.rules); where no udev runs, nobody did.
+if [ -e /dev/fuse ] && [ "$(stat -c %a /dev/fuse)" != 666 ]; then
+  $as_root chmod 0666 /dev/fuse
+fi

@@ -1,0 +1,20 @@
+#!/bin/sh
+# From a fresh Debian with a Rust toolchain to a confined program: installs what is missing, builds pack, and builds,
+# installs and runs the example packaging/examples/hello. Everything but Debian's packages stays in the folder target/.
+set -eu
+cd "$(dirname "$0")/.."
+
+packaging/install-dependencies.sh build
+cargo build --release --locked
+pack=$PWD/target/release/pack
+
+# A home of the example's own, so that trying pack leaves nothing in yours.
+home=$PWD/target/quick-start
+mkdir -p "$home"
+export PACK_HOME="$home/pack" XDG_DATA_HOME="$home/share"
+
+"$pack" doctor
+[ -n "$("$pack" key list)" ] || "$pack" key generate example
+"$pack" build packaging/examples/hello -o "$home/hello.pkg"
+"$pack" install --yes "$home/hello.pkg"
+"$pack" run hello world
