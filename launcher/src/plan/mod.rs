@@ -12,6 +12,8 @@ mod environment;
 pub mod facts;
 mod grants;
 pub mod system;
+#[cfg(test)]
+mod tests;
 
 use pack_schemas::interface::{Grant, InterfaceError};
 use pack_schemas::manifest::{App, Manifest};
