@@ -49,7 +49,7 @@ impl Span {
 }
 
 /// Why an index, or a page of one, cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum IndexError {
     /// The page does not hash to what its parent, or the envelope, says.
     #[error("index page {page} does not match its hash")]

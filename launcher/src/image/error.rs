@@ -6,7 +6,7 @@ use pack_schemas::squashfs::FormatError;
 /// Why a part of an image cannot be read. Offsets count from the start of the image.
 ///
 /// Cloned to every reader that waited for the same block, so it holds an errno rather than a `std::io::Error`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum ImageError {
     /// The bytes are not those that were signed.
     #[error(

@@ -10,13 +10,13 @@
 //! The launcher has one thread, changes nothing of its own but the terminal's mode, and stays outside. Whatever ends
 //! it ends the sandbox (parent-death signal), and whatever ends the first process ends everything in the sandbox.
 
-mod channel;
+pub(crate) mod channel;
 mod init;
 pub(crate) mod privileges;
 pub(crate) mod relay;
 mod root;
 pub mod seccomp;
-mod step;
+pub(crate) mod step;
 pub mod syscalls;
 
 use std::ffi::OsString;

@@ -50,7 +50,7 @@ fn compile(rules: &[Rule], last_reviewed: u32) -> Vec<Instruction> {
         answer(errno(libc::ENOSYS)),
     ];
     for rule in rules {
-        let body = compile_body(rule);
+        let body = compile_body(rule.when, errno(rule.errno));
         for number in rule.calls.iter().filter_map(|call| syscalls::number(call)) {
             program.push(jump(JUMP_EQUAL, number, 0, skip(body.len())));
             program.extend_from_slice(&body);
@@ -60,15 +60,32 @@ fn compile(rules: &[Rule], last_reviewed: u32) -> Vec<Instruction> {
     program
 }
 
+/// A filter for a program that is known to the last call: `allowed` calls by name, each under its conditions; anything
+/// else ends the process. A name may come several times.
+pub(crate) fn compile_allow_list(allowed: &[(&str, &[Condition])]) -> Vec<Instruction> {
+    let kill = answer(libc::SECCOMP_RET_KILL_PROCESS);
+    let mut program =
+        vec![load(ARCHITECTURE), jump(JUMP_EQUAL, THIS_ARCHITECTURE, 1, 0), kill, load(NUMBER)];
+    for (call, when) in allowed {
+        if let Some(number) = syscalls::number(call) {
+            let body = compile_body(when, libc::SECCOMP_RET_ALLOW);
+            program.push(jump(JUMP_EQUAL, number, 0, skip(body.len())));
+            program.extend_from_slice(&body);
+        }
+    }
+    program.push(kill);
+    program
+}
+
 /// What follows once the number is that of the rule: the conditions, the answer, and where a condition does not hold
 /// the number loaded again for the rules to come.
-fn compile_body(rule: &Rule) -> Vec<Instruction> {
-    if rule.when.is_empty() {
-        return vec![answer(errno(rule.errno))];
+fn compile_body(when: &[Condition], action: u32) -> Vec<Instruction> {
+    if when.is_empty() {
+        return vec![answer(action)];
     }
     // Built from the end, so that every distance is known when it is needed.
-    let mut body = vec![answer(errno(rule.errno)), load(NUMBER)];
-    for condition in rule.when.iter().rev() {
+    let mut body = vec![answer(action), load(NUMBER)];
+    for condition in when.iter().rev() {
         let mut test = compile_condition(condition, body.len() - 1);
         test.append(&mut body);
         body = test;
@@ -158,6 +175,28 @@ mod tests {
         for (call, number) in [("mount", libc::EPERM), ("bpf", libc::EPERM), ("clone3", libc::ENOSYS)] {
             assert_eq!(ask(call, &[]), errno(number), "{call}");
         }
+    }
+
+    #[test]
+    fn an_allow_list_allows_what_it_names_under_its_conditions() {
+        const NO_WRITE: &[Condition] = &[Condition { argument: 1, test: Test::NoneOf(&[2, 6]) }];
+        let program = compile_allow_list(&[("read", &[]), ("mmap", NO_WRITE), ("ppoll", &[])]);
+        let ask = |call: &str, second: u64| {
+            let number = syscalls::number(call).unwrap();
+            run(&program, THIS_ARCHITECTURE, number, [0, second, 0, 0, 0, 0])
+        };
+        for (call, second, expected) in [
+            ("read", 6, ALLOW),
+            ("ppoll", 0, ALLOW),
+            ("mmap", 1, ALLOW),
+            ("mmap", 2, libc::SECCOMP_RET_KILL_PROCESS),
+            ("mmap", 6, libc::SECCOMP_RET_KILL_PROCESS),
+            ("openat", 0, libc::SECCOMP_RET_KILL_PROCESS),
+        ] {
+            assert_eq!(ask(call, second), expected, "{call} {second}");
+        }
+        let foreign = run(&program, THIS_ARCHITECTURE ^ 1, 0, [0; 6]);
+        assert_eq!(foreign, libc::SECCOMP_RET_KILL_PROCESS);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! descriptors that own themselves. Calls that rustix or nix offer safely are made where they are needed.
 
 pub mod clone;
+pub mod descriptors;
 pub mod fuse;
 pub mod landlock;
 pub mod mount;

@@ -46,7 +46,7 @@ pub const METADATA_HEADER_SIZE: usize = 2;
 pub const NONE: u32 = u32::MAX;
 
 /// Why bytes are not the structure that they should be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum FormatError {
     /// The superblock does not begin with squashfs's magic number.
     #[error("it is not a squashfs image")]
