@@ -46,10 +46,7 @@ impl Draft {
     /// The system's, and [`io::ErrorKind::InvalidInput`] where the path ends in no name.
     pub fn new(path: &Path, mode: u32) -> io::Result<Draft> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_os_string();
-        let folder_path = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
+        let folder_path = parent_of(path);
         let folder = File::open(folder_path)?;
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let content = match rustix::fs::openat(&folder, ".", flags, Mode::from_raw_mode(mode)) {
@@ -87,6 +84,22 @@ impl Draft {
     }
 }
 
+/// The folder that a path's last name is in.
+pub(crate) fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// A name that nobody has and that a listing does not show.
+pub(crate) fn hidden_name() -> Result<String, rustix::io::Errno> {
+    let mut number = [0; 8];
+    // The kernel gives up to 256 bytes in one piece (getrandom(2)).
+    rustix::rand::getrandom(&mut number, rustix::rand::GetRandomFlags::empty())?;
+    Ok(format!(".pack-{:016x}", u64::from_le_bytes(number)))
+}
+
 fn hidden(folder: &Path, mode: u32) -> io::Result<NamedTempFile> {
     tempfile::Builder::new().prefix(".pack-").permissions(Permissions::from_mode(mode)).tempfile_in(folder)
 }
@@ -99,9 +112,7 @@ fn link(file: &File, folder: &File, name: &OsStr) -> io::Result<()> {
 
 /// Links a nameless file over what has the name. A link replaces nothing, so it takes a hidden name and a rename.
 fn link_over(file: &File, folder: &File, name: &OsStr) -> io::Result<()> {
-    let mut number = [0; 8];
-    rustix::rand::getrandom(&mut number, rustix::rand::GetRandomFlags::empty())?;
-    let hidden = format!(".pack-{:016x}", u64::from_le_bytes(number));
+    let hidden = hidden_name()?;
     link(file, folder, OsStr::new(&hidden))?;
     rustix::fs::renameat(folder, &hidden, folder, name).map_err(|error| {
         // The first error is the one to tell.

@@ -8,6 +8,8 @@
 //! | [`image`] | writes the prime folder as a squashfs image |
 //! | [`assemble`] | image → index, envelope, signature, footer: the `.pkg` file |
 //! | [`keys`] | the publisher's signing keys |
+//! | [`inspect`] | what there is to see of a package |
+//! | [`verify`] | checks a package to the last byte |
 //! | [`unpack`] | a package's files back into a folder |
 #![forbid(unsafe_code)]
 
@@ -15,7 +17,10 @@ pub mod assemble;
 pub mod debian;
 mod draft;
 pub mod image;
+pub mod inspect;
 pub mod keys;
 pub mod parts;
 pub mod project;
+mod tree;
 pub mod unpack;
+pub mod verify;

@@ -177,17 +177,15 @@ fn progress_reaches_the_total() {
 #[test]
 fn a_file_or_folder_that_cannot_be_read_fails_with_its_path() {
     let test = "a_file_or_folder_that_cannot_be_read_fails_with_its_path";
-    if !is_rerun() {
-        if rustix::process::geteuid().is_root() {
-            rerun(test, &UNPRIVILEGED, &[]);
-            return;
-        }
+    if !is_rerun() && rustix::process::geteuid().is_root() {
+        rerun(test, &UNPRIVILEGED, &[]);
+        return;
     }
     let scratch = TempDir::new().unwrap();
     let secret = scratch.path().join("folder/secret");
     fs::create_dir_all(&secret).unwrap();
     fs::write(secret.join("key"), "key").unwrap();
-    fs::set_permissions(secret.join("key"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(secret.join("key"), fs::Permissions::from_mode(0o000)).unwrap();
     let file = tempfile::tempfile().unwrap();
     let plan = Plan::of(scratch.path()).unwrap();
     match image::write(&plan, &file, EPOCH, no_progress()) {

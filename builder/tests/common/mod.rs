@@ -9,8 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use ed25519_dalek::SigningKey;
+use pack_builder::assemble::{AssembleError, Assembled, Request, assemble};
 use pack_builder::image::{self, ProgressSink};
-use pack_schemas::names::Hash;
+use pack_launcher::package::{OpenError, Package};
+use pack_schemas::index::Span;
+use pack_schemas::manifest::Manifest;
+use pack_schemas::names::{Architecture, Hash};
+use pack_schemas::package::{Envelope, FORMAT_VERSION, Footer, Image, canonical_json};
 
 /// The epoch of the tests: 2001-09-09T01:46:40Z.
 pub const EPOCH: u32 = 1_000_000_000;
@@ -179,3 +185,93 @@ pub fn is_root(test: &str) -> bool {
 /// A command that makes another one run as an unprivileged user, without any capability.
 pub const UNPRIVILEGED: [&str; 5] =
     ["setpriv", "--reuid=20001", "--regid=20001", "--clear-groups", "--no-new-privs"];
+
+/// A key of the tests.
+pub fn key(seed: u8) -> SigningKey {
+    SigningKey::from_bytes(&[seed; 32])
+}
+
+/// A manifest of the tests.
+pub fn manifest(name: &str) -> Manifest {
+    let json = serde_json::json!({
+        "name": name,
+        "version": "1.0",
+        "base": "none",
+        "apps": { name: { "command": "bin/run", "plugs": ["network", "x11"] } },
+        "plugs": { "x11": { "interface": "x11" } },
+    });
+    serde_json::from_value(json).unwrap()
+}
+
+/// Makes a signed package of a folder.
+pub fn assemble_to(folder: &Path, output: &Path, keys: &[&SigningKey]) -> Result<Assembled, AssembleError> {
+    let request = Request {
+        prime: folder,
+        manifest: &manifest("hello"),
+        architecture: Architecture::Amd64,
+        source_date_epoch: EPOCH,
+        keys,
+        output,
+    };
+    assemble(&request, no_progress())
+}
+
+/// A package, properly indexed and signed, around any bytes that are to be its image: what a hostile publisher can make.
+pub fn package_around(image: &[u8], signer: &SigningKey) -> Vec<u8> {
+    let mut image = image.to_vec();
+    image.resize(image.len().next_multiple_of(4096), 0);
+    let mut start = 0;
+    let spans: Vec<Span> = image
+        .chunks(64 << 10)
+        .map(|piece| {
+            let span = Span { start, length: piece.len() as u32, hash: Hash::of(piece) };
+            start = span.end();
+            span
+        })
+        .collect();
+    let (index, index_root) = pack_schemas::index::build(&spans).unwrap();
+    let manifest = manifest("hello");
+    let envelope = Envelope {
+        format: FORMAT_VERSION,
+        name: manifest.name.clone(),
+        version: manifest.version.clone(),
+        architecture: Architecture::Amd64,
+        package_type: manifest.package_type,
+        image: Image {
+            length: image.len() as u64,
+            spans: spans.len() as u64,
+            index_root,
+            encoder: "by hand".to_owned(),
+            level: 1,
+            block_size: image::BLOCK_SIZE,
+        },
+        manifest,
+        source_date_epoch: EPOCH,
+    };
+    let envelope = envelope.to_bytes();
+    let signatures = canonical_json(&[pack_schemas::package::sign(&envelope, signer)]);
+    let footer = Footer {
+        image: image.len() as u64,
+        index: index.len() as u64,
+        envelope: envelope.len() as u32,
+        signatures: signatures.len() as u32,
+    };
+    [&image[..], &index, &envelope, &signatures, &footer.to_bytes()].concat()
+}
+
+/// Opens a package that is in memory.
+pub fn open(bytes: &[u8]) -> Result<Arc<Package>, OpenError> {
+    let file = tempfile::tempfile().unwrap();
+    file.write_all_at(bytes, 0).unwrap();
+    Package::open(file).map(Arc::new)
+}
+
+/// The names in a folder.
+pub fn names_in(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
