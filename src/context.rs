@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use pack_store_client::folders::{BasePaths, Folders};
+
 use crate::failure::Failure;
 use crate::terminal::{Options, Terminal};
 
@@ -23,6 +25,17 @@ pub struct XdgFolders {
     pub runtime: Option<PathBuf>,
     /// `$PACK_HOME`, by default `$XDG_DATA_HOME/pack`.
     pub pack: PathBuf,
+}
+
+impl XdgFolders {
+    /// Where pack keeps everything.
+    ///
+    /// # Errors
+    /// Where a folder cannot be used.
+    pub fn folders(&self) -> Result<Folders, Failure> {
+        let base = BasePaths { pack: self.pack.clone(), data: self.data.clone(), home: self.home.clone() };
+        Folders::new(base).map_err(|error| Failure::new("the folders of pack cannot be used").because(&error))
+    }
 }
 
 impl Context {

@@ -9,6 +9,7 @@ mod build;
 mod clean;
 mod context;
 mod doctor;
+mod explain;
 mod failure;
 mod info;
 mod inspect;

@@ -1,15 +1,280 @@
-//! `pack run`: to be written.
+//! `pack run`: starts an app in its sandbox.
+//!
+//! 1. The installed revision is opened, and is the one that was accepted at install: its envelope has the hash that the
+//!    state names, and its signature still holds.
+//! 2. The plan is made ([`pack_launcher::plan`]); `--explain` prints it and ends here.
+//! 3. A keeper mounts the package, and its base ([`pack_launcher::keeper`]).
+//! 4. The plan is carried out ([`pack_launcher::sandbox`]); the app's status is pack's.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use crate::context::Context;
+use pack_launcher::host::{self, Wanted};
+use pack_launcher::image::{CacheSize, CheckedSource, ImageError, Reader};
+use pack_launcher::keeper::{self, Keeper, KeeperError};
+use pack_launcher::package::Package;
+use pack_launcher::plan::{self, ImageFacts, PlanError, Request};
+use pack_launcher::sandbox::{self, Images, LaunchError};
+use pack_schemas::manifest::Base;
+use pack_schemas::names::{Architecture, Name, PackageName, Revision};
+use pack_schemas::plan::Plan;
+use pack_schemas::state::PackageState;
+use pack_schemas::text::nearest;
+use pack_store_client::folders::Folders;
+use pack_store_client::installed;
+
+use crate::context::{Context, XdgFolders};
+use crate::explain::explain;
 use crate::failure::Failure;
+use crate::{doctor, terminal::visible};
 
 /// Arguments of `pack run`.
 #[derive(clap::Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// Print what the sandbox is made of, and run nothing
+    #[arg(long)]
+    explain: bool,
+    /// Run a shell in the app's sandbox instead of the app
+    #[arg(long)]
+    shell: bool,
+    /// The package, or one of its apps
+    #[arg(value_name = "NAME[.APP]")]
+    target: String,
+    /// Arguments of the app; everything after its name is the app's
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    arguments: Vec<OsString>,
+}
 
-/// Performs the verb.
-pub fn perform(_arguments: Arguments, _context: &Context) -> Result<ExitCode, Failure> {
-    Err(Failure::new("not written yet"))
+/// Exit status where pack failed before the app started.
+const NOT_STARTED: u8 = 125;
+/// Exit status where the program cannot be executed.
+const NOT_EXECUTABLE: u8 = 126;
+/// Exit status where the program is not there.
+const NOT_FOUND: u8 = 127;
+
+/// An installed package, opened for a launch and checked.
+struct Opened {
+    package: Arc<Package>,
+    revision: Revision,
+    state: PackageState,
+    facts: ImageFacts,
+}
+
+/// Runs the app and gives its status.
+pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Failure> {
+    launch(&arguments, context).map_err(|failure| match failure.status {
+        1 => failure.status(NOT_STARTED),
+        _ => failure,
+    })
+}
+
+fn launch(arguments: &Arguments, context: &Context) -> Result<ExitCode, Failure> {
+    let (name, app) = parse_target(&arguments.target)?;
+    let xdg = context.xdg()?;
+    let folders = xdg.folders()?;
+    let opened = open(&name, &folders)?;
+    let base = match &opened.package.envelope().manifest.base {
+        Base::Package(base) => Some(open_base(base, &folders)?),
+        Base::Host | Base::None => None,
+    };
+    let app = match app {
+        Some(app) => app,
+        None => main_app(&opened)?,
+    };
+    let plan = make_plan(arguments, &xdg, &folders, &opened, base.as_ref(), &app)?;
+    if arguments.explain {
+        explain(&plan).iter().for_each(|line| context.terminal.print(line));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let keeper = mount(&opened)?;
+    let base_keeper = base.as_ref().map(mount).transpose()?;
+    let images = Images {
+        package: keeper.mount().map_err(|error| cannot_mount(&opened, &error))?,
+        base: match (&base_keeper, &base) {
+            (Some(keeper), Some(base)) => Some(keeper.mount().map_err(|error| cannot_mount(base, &error))?),
+            _ => None,
+        },
+    };
+    match sandbox::run(&plan, images, &arguments.arguments) {
+        Ok(status) => Ok(ExitCode::from(status)),
+        Err(error) => Err(not_launched(&plan, &error)),
+    }
+}
+
+fn parse_target(target: &str) -> Result<(PackageName, Option<Name>), Failure> {
+    let wrong = |error: &dyn std::error::Error| {
+        Failure::usage(format!("`{}` names no app", visible(target))).because(error).hint("write NAME or NAME.APP")
+    };
+    let (name, app) = match target.split_once('.') {
+        Some((name, app)) => (name, Some(app)),
+        None => (target, None),
+    };
+    let name = name.parse().map_err(|error| wrong(&error))?;
+    let app = app.map(str::parse).transpose().map_err(|error| wrong(&error))?;
+    Ok((name, app))
+}
+
+/// Opens the current revision of a package and checks that it is the one that was accepted.
+fn open(name: &PackageName, folders: &Folders) -> Result<Opened, Failure> {
+    let failed = || Failure::new(format!("cannot open `{name}`"));
+    let current = installed::open_current(folders, name).map_err(|error| {
+        let failure = failed().because(&error);
+        match error.hint().or_else(|| did_you_mean(name, folders)) {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    })?;
+    let refused = |problem: &str| {
+        Failure::new(format!("revision {} of `{name}` is not run: {problem}", current.revision))
+            .hint("install the package again, from a source that you trust")
+    };
+    if !current.state.enabled {
+        return Err(Failure::new(format!("`{name}` is disabled")).hint(format!("`pack enable {name}`")));
+    }
+    let package = Package::open(current.file).map_err(|error| failed().because(&error))?;
+    let envelope = package.envelope();
+    if package.envelope_hash() != current.envelope || envelope.name != *name {
+        return Err(refused("it is not the package that was installed"));
+    }
+    if let Some(publisher) = current.state.publisher {
+        match package.verify() {
+            Ok(keys) if keys.contains(&publisher) => {}
+            _ => return Err(refused("its signature does not hold")),
+        }
+    }
+    if !envelope.architecture.runs_on(Architecture::HOST) {
+        return Err(refused(&format!("it is made for {}", envelope.architecture)));
+    }
+    let package = Arc::new(package);
+    let facts = read_facts(&package).map_err(|error| failed().because(&error))?;
+    Ok(Opened { package, revision: current.revision, state: current.state, facts })
+}
+
+fn read_facts(package: &Arc<Package>) -> Result<ImageFacts, ImageError> {
+    let source = Arc::new(CheckedSource::new(Arc::clone(package)));
+    ImageFacts::read(&Reader::open(source, CacheSize::default())?)
+}
+
+fn open_base(base: &PackageName, folders: &Folders) -> Result<Opened, Failure> {
+    open(base, folders).map_err(|failure| Failure {
+        message: format!("the base of the package cannot be used: {}", failure.message),
+        ..failure
+    })
+}
+
+fn did_you_mean(name: &PackageName, folders: &Folders) -> Option<String> {
+    let installed: Vec<String> =
+        installed::list(folders).ok()?.into_iter().map(|listed| listed.name.to_string()).collect();
+    let near = nearest(name.as_str(), installed.iter().map(String::as_str))?;
+    Some(format!("did you mean `{near}`? `pack list` shows what is installed"))
+}
+
+/// The app that bears the package's name, or the only one.
+fn main_app(opened: &Opened) -> Result<Name, Failure> {
+    let manifest = &opened.package.envelope().manifest;
+    let mut apps = manifest.apps.keys();
+    match (manifest.main_app(), apps.next(), apps.next()) {
+        (Some((name, _)), ..) | (None, Some(name), None) => Ok(name.clone()),
+        (None, None, _) => Err(Failure::new(format!("`{}` has no apps", manifest.name))),
+        (None, Some(_), Some(_)) => {
+            let known: Vec<String> = manifest.apps.keys().map(|app| format!("{}.{app}", manifest.name)).collect();
+            Err(Failure::new(format!("`{}` has no app of that name", manifest.name))
+                .hint(format!("it has {}", known.join(", "))))
+        }
+    }
+}
+
+fn make_plan(
+    arguments: &Arguments,
+    xdg: &XdgFolders,
+    folders: &Folders,
+    opened: &Opened,
+    base: Option<&Opened>,
+    app: &Name,
+) -> Result<Plan, Failure> {
+    let text = |path: std::path::PathBuf, what: &str| {
+        path.into_os_string().into_string().map_err(|_| Failure::new(format!("{what} has a name that is not UTF-8")))
+    };
+    let home = text(xdg.home.clone(), "the home folder")?;
+    let working_folder = std::env::current_dir().ok().and_then(|folder| folder.into_os_string().into_string().ok());
+    let variables: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let failed = |error: &dyn std::error::Error| {
+        Failure::new(format!("cannot plan the launch of `{}`", visible(&arguments.target))).because(error)
+    };
+    let host = host::gather(variables, &home, working_folder, wanted(opened)).map_err(|error| failed(&error))?;
+    let request = Request {
+        manifest: &opened.package.envelope().manifest,
+        revision: opened.revision,
+        app,
+        shell: arguments.shell,
+        connections: &opened.state.connections,
+        package: &opened.facts,
+        base: base.map(|base| &base.facts),
+        host: &host,
+        data: &text(folders.data(), "the folder of pack")?,
+    };
+    plan::build(&request).map_err(|error| match &error {
+        PlanError::NoSuchApp { app, known } => {
+            let known: Vec<&str> = known.iter().map(Name::as_str).collect();
+            failed(&error).hint(match nearest(app.as_str(), known.iter().copied()) {
+                Some(near) => format!("did you mean `{}.{near}`?", opened.state.name),
+                None => format!("it has {}", known.join(", ")),
+            })
+        }
+        _ => failed(&error),
+    })
+}
+
+/// Facts about the host that cost something are gathered only where a connected plug may need them.
+fn wanted(opened: &Opened) -> Wanted {
+    let connected = |interface| opened.state.connections.values().any(|c| c.interface.as_str() == interface);
+    Wanted { home: connected("home"), x11: connected("x11") }
+}
+
+fn mount(opened: &Opened) -> Result<Keeper, Failure> {
+    let label = format!("{} {}", opened.state.name, opened.revision);
+    // Damage that is met while the app runs is told on standard error, by the keeper.
+    let report = std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned().ok();
+    let options = keeper::Options { report, ..keeper::Options::default() };
+    keeper::start(Arc::clone(&opened.package), &label, options).map_err(|error| cannot_mount(opened, &error))
+}
+
+fn cannot_mount(opened: &Opened, error: &KeeperError) -> Failure {
+    let step = match error {
+        KeeperError::Step { step, .. } => format!(" (step: {})", step.step),
+        KeeperError::Image(_) | KeeperError::Ended => String::new(),
+    };
+    let message = format!("cannot mount `{}` revision {}{step}", opened.state.name, opened.revision);
+    let failure = Failure::new(message);
+    let failure = match error {
+        KeeperError::Step { source, .. } => failure.because(source),
+        KeeperError::Image(_) | KeeperError::Ended => failure.because(error),
+    };
+    name_the_lack(failure)
+}
+
+fn not_launched(plan: &Plan, error: &LaunchError) -> Failure {
+    let failure = Failure::new(format!("cannot start `{}.{}`", plan.package, plan.app)).because(error);
+    match error {
+        LaunchError::NotFound { .. } => failure.status(NOT_FOUND),
+        LaunchError::NotExecutable { .. } => failure.status(NOT_EXECUTABLE),
+        LaunchError::StreamIsFolder(_) => failure.hint("give it a file, a pipe or a terminal"),
+        LaunchError::Step(..) => name_the_lack(failure),
+    }
+}
+
+/// Where this machine lacks something that every app needs, that is the cause.
+fn name_the_lack(failure: Failure) -> Failure {
+    match doctor::first_lack() {
+        Some((lack, mend)) => {
+            let mut failure = failure.hint(format!("{mend}; `pack doctor` shows all that is missing"));
+            failure.causes.push(lack);
+            failure
+        }
+        None => failure,
+    }
 }
