@@ -22,6 +22,8 @@ pub struct Owner {
 pub struct Server {
     reader: Reader,
     owner: Owner,
+    /// Most pages of one read.
+    max_pages: u16,
     /// Told of every request that the image could not answer.
     report: Box<dyn Fn(&ImageError) + Send + Sync>,
 }
@@ -87,7 +89,10 @@ pub(super) enum Answer<'a> {
 impl Server {
     /// Serves what `reader` reads. `report` is called for each request that failed because of the image.
     pub fn new(reader: Reader, owner: Owner, report: impl Fn(&ImageError) + Send + Sync + 'static) -> Server {
-        Server { reader, owner, report: Box::new(report) }
+        // Asked here, since a confined thread may not ask.
+        let max_pages =
+            (READ_MOST as usize / rustix::param::page_size()).clamp(1, usize::from(u16::MAX)) as u16;
+        Server { reader, owner, max_pages, report: Box::new(report) }
     }
 
     /// Answers the bytes of one request.
@@ -113,7 +118,7 @@ impl Server {
 
     fn handle(&self, request: &Request<'_>, reply: &mut Reply) -> Result<(), Refusal> {
         match request.operation {
-            Operation::Initialise(kernel) => initialise(&kernel, reply),
+            Operation::Initialise(kernel) => self.initialise(&kernel, reply),
             Operation::LookUp { name } => self.look_up(&self.node(request.node)?, name, reply),
             Operation::Attributes => {
                 let node = self.node(request.node)?;
@@ -150,6 +155,22 @@ impl Server {
             // and does not ask again.
             Operation::Forget | Operation::Other { .. } => Err(Refusal::Errno(libc::ENOSYS)),
         }
+    }
+
+    fn initialise(&self, kernel: &Initialise, reply: &mut Reply) -> Result<(), Refusal> {
+        if kernel.major < MAJOR || (kernel.major == MAJOR && kernel.minor < OLDEST_MINOR) {
+            return Err(Refusal::Errno(libc::EPROTO));
+        }
+        // A kernel of a later major version asks again with this one.
+        reply.initialised(&Settings {
+            major: MAJOR,
+            minor: MINOR,
+            max_readahead: kernel.max_readahead,
+            flags: kernel.flags & FEATURES,
+            max_background: MAX_BACKGROUND,
+            max_pages: self.max_pages,
+        });
+        Ok(())
     }
 
     fn node(&self, number: u64) -> Result<Node, Refusal> {
@@ -286,23 +307,6 @@ impl Server {
             node: node.map(|node| (self.number(&node), self.attributes(&node))),
         }
     }
-}
-
-fn initialise(kernel: &Initialise, reply: &mut Reply) -> Result<(), Refusal> {
-    if kernel.major < MAJOR || (kernel.major == MAJOR && kernel.minor < OLDEST_MINOR) {
-        return Err(Refusal::Errno(libc::EPROTO));
-    }
-    let page_size = rustix::param::page_size() as u32;
-    // A kernel of a later major version asks again with this one.
-    reply.initialised(&Settings {
-        major: MAJOR,
-        minor: MINOR,
-        max_readahead: kernel.max_readahead,
-        flags: kernel.flags & FEATURES,
-        max_background: MAX_BACKGROUND,
-        max_pages: (READ_MOST / page_size).max(1) as u16,
-    });
-    Ok(())
 }
 
 /// Answers with bytes, or with their length where the caller has room for nothing.
