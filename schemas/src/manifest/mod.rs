@@ -1,7 +1,23 @@
 //! `pack.yaml`: what a packager writes about a package.
 //!
 //! Keys have snapcraft's names, places and defaults wherever the meaning is the same. [`Manifest`] is the typed form;
-//! it is also what the envelope carries, as JSON.
+//! it is also what the envelope carries, as JSON. [`Manifest::from_yaml`] reads a `pack.yaml`; whoever takes a manifest
+//! from a package calls [`Manifest::check`] before believing it.
+//!
+//! Values of environment variables may refer to other variables, see [`expand`].
+
+mod check;
+mod expand;
+mod foreign;
+mod parse;
+mod part;
+mod tree;
+mod typed;
+
+pub use expand::expand;
+pub use parse::ManifestError;
+pub use part::{Part, Plugin};
+pub use tree::SIZE_LIMIT;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -156,57 +172,6 @@ pub struct Plug {
     pub attributes: BTreeMap<String, serde_json::Value>,
 }
 
-/// A part: where some of the content comes from and how it is made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Part {
-    /// How it is made.
-    pub plugin: Plugin,
-    /// A folder inside the project.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
-    /// Parts that have to be staged before this one is built.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub after: BTreeSet<Name>,
-    /// Debian packages whose files, with those of all that they depend on, go into the package.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub stage_packages: Vec<String>,
-    /// Environment variables of the part's scripts.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub build_environment: BTreeMap<String, String>,
-    /// Script in place of the pull step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub override_pull: Option<String>,
-    /// Script in place of the build step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub override_build: Option<String>,
-    /// Script in place of the stage step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub override_stage: Option<String>,
-    /// Script in place of the prime step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub override_prime: Option<String>,
-    /// Renames within what the part installs: from a glob to a path.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub organize: BTreeMap<String, String>,
-    /// Which files go to the stage; empty means all.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub stage: Vec<String>,
-    /// Which files go into the package; empty means all.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub prime: Vec<String>,
-}
-
-/// `plugin`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Plugin {
-    /// Copies the source as it is.
-    Dump,
-    /// Does nothing of its own.
-    Nil,
-}
-
 /// A path inside a package: relative, UTF-8, at most 1024 bytes, with none of: an empty component, `.`, `..`, a
 /// control character, a backslash. (`a/b`, never `/a`, `a//b`, `a/../b`.)
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -287,7 +252,7 @@ impl Manifest {
     /// # Errors
     /// [`CheckError`], which names the key.
     pub fn check(&self) -> Result<(), CheckError> {
-        Ok(())
+        self.find_fault().map_err(CheckError::from)
     }
 
     /// The interface of a plug that an app names: the declared plug's, or the interface of the plug's own name.
