@@ -6,15 +6,35 @@
 //! | [`lock`] | the one lock that every change of state holds |
 //! | [`trust`] | publisher keys that the user trusts |
 //! | [`installed`] | packages, revisions and their state |
+//! | [`decision`] | whether a package file may be installed, and as what |
+//! | [`change`] | what every change needs: [`install`], [`remove`], [`recover`] |
 //! | [`install`] | a package file becomes an installed revision |
 //! | [`remove`] | and goes again |
+//! | [`recover`] | what a killed run left is put in order |
 //! | [`export`] | commands, desktop entries and icons outside the sandbox |
+//! | [`reader`] | what the caller has to read packages with |
+//! | [`version`] | which of two versions is older |
+//!
+//! Two modules are the ground that these stand on: `folder`, files by descriptor, and `tree`, folders that an app can
+//! write, copied and deleted without being led outside.
 #![forbid(unsafe_code)]
 
+pub mod change;
+pub mod decision;
 pub mod export;
+mod folder;
 pub mod folders;
 pub mod install;
 pub mod installed;
 pub mod lock;
+pub mod reader;
+pub mod recover;
 pub mod remove;
+#[cfg(test)]
+mod testing;
+mod tree;
 pub mod trust;
+pub mod version;
+
+pub use folder::FileError;
+pub use tree::{TreeError, TreeSize};

@@ -169,6 +169,8 @@ pub struct Launch<'a> {
     pub apps: &'a BTreeMap<Name, App>,
     /// What stands in for each `Icon`; an icon without a substitute is left out.
     pub icons: &'a BTreeMap<String, String>,
+    /// The icon of the entry itself where its own has no substitute.
+    pub default_icon: Option<&'a str>,
 }
 
 /// An entry as it is exported.
@@ -221,9 +223,10 @@ impl DesktopEntry {
         Ok(DesktopEntry { groups })
     }
 
-    /// The icons that its groups name, as they are written.
+    /// The icons that are needed for it, as they are written.
     pub fn icons(&self) -> BTreeSet<String> {
-        let named = self.groups.iter().filter_map(|group| group.value("Icon"));
+        let groups = self.groups[..1].iter().chain(self.actions().into_iter().map(|(_, group)| group));
+        let named = groups.filter_map(|group| group.value("Icon"));
         named.filter_map(|entry| values::unescape(&entry.value).ok()).collect()
     }
 
@@ -365,13 +368,7 @@ impl Writer<'_> {
             self.line("Type", "Application");
         }
         self.line("Exec", &exec_line);
-        if let Some(icon) = group.value("Icon") {
-            let substitute = values::unescape(&icon.value).ok().and_then(|icon| self.launch.icons.get(&icon));
-            match substitute {
-                Some(icon) => self.line("Icon", &values::escape(icon)),
-                None => drop(self.left_out.insert("Icon".to_owned())),
-            }
-        }
+        self.icon(group);
         for (key, kind) in kept {
             for entry in group.entries.iter().filter(|entry| entry.key == *key) {
                 self.kept(entry, *kind);
@@ -385,6 +382,20 @@ impl Writer<'_> {
         self.left_out
             .extend(group.entries.iter().filter(|entry| !known(entry)).map(|entry| entry.key.clone()));
         Ok(())
+    }
+
+    /// Writes what stands in for the group's icon.
+    fn icon(&mut self, group: &Group) {
+        let named = group.value("Icon");
+        let substitute = named
+            .and_then(|icon| values::unescape(&icon.value).ok())
+            .and_then(|icon| self.launch.icons.get(&icon).map(String::as_str))
+            .or(self.launch.default_icon.filter(|_| group.name == MAIN_GROUP));
+        match substitute {
+            Some(icon) => self.line("Icon", &values::escape(icon)),
+            None if named.is_some() => drop(self.left_out.insert("Icon".to_owned())),
+            None => {}
+        }
     }
 
     /// Writes a kept key, or leaves it out where its value is not of its kind.

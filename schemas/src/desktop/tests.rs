@@ -15,7 +15,14 @@ fn apps() -> BTreeMap<Name, App> {
 fn export(text: &str) -> Result<Exported, DesktopError> {
     let (package, app) = ("galculator".parse().unwrap(), "galculator".parse().unwrap());
     let icons = BTreeMap::from([("galculator".to_owned(), "galculator_galculator".to_owned())]);
-    let launch = Launch { pack: "/usr/bin/pack", package: &package, app: &app, apps: &apps(), icons: &icons };
+    let launch = Launch {
+        pack: "/usr/bin/pack",
+        package: &package,
+        app: &app,
+        apps: &apps(),
+        icons: &icons,
+        default_icon: None,
+    };
     DesktopEntry::parse(text.as_bytes())?.export(&launch)
 }
 
@@ -165,7 +172,14 @@ fn pack_itself_has_to_be_at_a_path_that_an_exec_can_hold() {
     let (package, app) = ("galculator".parse().unwrap(), "galculator".parse().unwrap());
     let (entry, icons) = (DesktopEntry::parse(PLAIN.as_bytes()).unwrap(), BTreeMap::new());
     let exec = |pack| {
-        let launch = Launch { pack, package: &package, app: &app, apps: &apps(), icons: &icons };
+        let launch = Launch {
+            pack,
+            package: &package,
+            app: &app,
+            apps: &apps(),
+            icons: &icons,
+            default_icon: Some("own"),
+        };
         entry.export(&launch).map(|exported| exported.text.lines().nth(2).unwrap().to_owned())
     };
     assert_eq!(exec("/home/a b/p%ck").unwrap(), "Exec=\"/home/a b/p%%ck\" run galculator.galculator -- %F");

@@ -1,0 +1,338 @@
+//! What leaves the sandbox: commands, desktop entries and icons.
+//!
+//! First [`plan`] works out, from the package alone, what its files would be; then [`claim`] takes out of the plan what
+//! would overwrite a file that is not the package's; then each is published by rename, so that no reader sees half a
+//! file. What is exported is recorded in `state.json` before it is made, and is known again by its content:
+//!
+//! | export | where | known by |
+//! |---|---|---|
+//! | command | `~/.local/bin/NAME` or `NAME.APP` | its second line, `# pack-export NAME APP` |
+//! | desktop entry | `applications/NAME_APP.desktop` | its key `X-Pack-Name` |
+//! | icon | `icons/hicolor/SIZE/apps/NAME_….png`, `.svg` | the record, and its name (no package name has a `_`) |
+//!
+//! A file that is there and is not known so is never overwritten and never removed; the person is told.
+//!
+//! Nothing of the desktop is started afterwards: menus watch these folders. `update-desktop-database` would only make
+//! the look-up of MIME types faster.
+
+mod commands;
+mod entries;
+mod icons;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use pack_schemas::desktop::{self, DESKTOP_LIMIT, DesktopError};
+use pack_schemas::manifest::{PackageType, RelativePath};
+use pack_schemas::names::{Name, PackageName};
+use pack_schemas::state::{Export, ExportPlace};
+use pack_schemas::text::visible;
+
+use crate::folder::{FileError, Folder, Mounts};
+use crate::folders::Folders;
+use crate::reader::{OpenedPackage, ReadError};
+
+pub use icons::IconProblem;
+
+/// What exports need to know of the host.
+#[derive(Debug, Clone)]
+pub struct ExportSettings {
+    /// Absolute path of the pack program, which exported files start.
+    pub pack: PathBuf,
+    /// The folders of `PATH`, to tell when a command takes the place of another one.
+    pub search_path: Vec<PathBuf>,
+}
+
+/// The files that a package exports.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExportPlan {
+    /// They, in the order in which they are made: icons before the entries that name them.
+    pub files: Vec<ExportFile>,
+    /// What is not exported, and why.
+    pub warnings: Vec<ExportWarning>,
+}
+
+/// A file to be exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportFile {
+    /// Where it goes.
+    pub export: Export,
+    /// What is in it.
+    pub bytes: Vec<u8>,
+    /// Its mode.
+    pub mode: u32,
+}
+
+/// Why a package's exports are refused as a whole, and the package with them.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The path of the pack program cannot stand in the files.
+    #[error("the path of the pack program is not absolute or not UTF-8: {}", visible(&.path.to_string_lossy()))]
+    PackPath {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The desktop entry of an app is not there, or is no regular file.
+    #[error("the desktop entry of app {app} {problem}: {path}")]
+    NoEntry {
+        /// The app.
+        app: Name,
+        /// The path in the package.
+        path: RelativePath,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A desktop entry is refused.
+    #[error("the desktop entry of app {app} is refused ({path})")]
+    Desktop {
+        /// The app.
+        app: Name,
+        /// The path in the package.
+        path: RelativePath,
+        /// Why.
+        source: DesktopError,
+    },
+    /// A file in the package cannot be read.
+    #[error("cannot read {} in the package", visible(.path))]
+    Read {
+        /// The path in the package.
+        path: String,
+        /// Why.
+        source: ReadError,
+    },
+}
+
+/// Something that is not exported, or not as it seems.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExportWarning {
+    /// A file is in the way, and is not the package's.
+    #[error("not exported, since a file that is not pack's is there: {}", visible(&.path.to_string_lossy()))]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A command of the same name is elsewhere on `PATH`.
+    #[error("the command `{command}` is also {}; which of them runs, the order of PATH decides", visible(&.other.to_string_lossy()))]
+    Shadows {
+        /// The command.
+        command: String,
+        /// The other one.
+        other: PathBuf,
+    },
+    /// An icon cannot be used.
+    #[error("the icon {} of app {app} is left out: {problem}", visible(.path))]
+    Icon {
+        /// The app.
+        app: Name,
+        /// The path in the package.
+        path: String,
+        /// What is wrong with it.
+        problem: IconProblem,
+    },
+}
+
+/// Works out what a package exports.
+///
+/// # Errors
+/// [`ExportError`]: a desktop entry that is missing or hostile. A bad icon is a warning.
+pub fn plan(package: &OpenedPackage, settings: &ExportSettings) -> Result<ExportPlan, ExportError> {
+    let envelope = &package.envelope;
+    let mut plan = ExportPlan::default();
+    if envelope.package_type != PackageType::App {
+        return Ok(plan);
+    }
+    let pack_path = || ExportError::PackPath { path: settings.pack.clone() };
+    let pack = settings.pack.to_str().filter(|path| path.starts_with('/')).ok_or_else(pack_path)?;
+    for app in envelope.manifest.apps.keys() {
+        entries::plan(package, app, pack, &mut plan)?;
+    }
+    for app in envelope.manifest.apps.keys() {
+        plan.files.push(commands::plan(&envelope.name, app, pack));
+    }
+    Ok(plan)
+}
+
+/// Takes out of a plan what would overwrite a file that is not the package's. `recorded` are the exports of the
+/// package so far.
+///
+/// # Errors
+/// Where a folder cannot be read.
+pub(crate) fn claim(
+    folders: &Folders,
+    settings: &ExportSettings,
+    package: &PackageName,
+    plan: ExportPlan,
+    recorded: &BTreeSet<Export>,
+) -> Result<ExportPlan, FileError> {
+    let mut claimed = ExportPlan { files: Vec::new(), warnings: plan.warnings };
+    for file in plan.files {
+        let export = &file.export;
+        let path = folders.exports(export.place).join(export.path.as_str());
+        // An icon has no mark of its own: only the record tells whose it is.
+        let is_known = export.place != ExportPlace::Icons || recorded.contains(export);
+        match find(folders, package, export)? {
+            Found::Ours if is_known => {}
+            Found::Nothing => {}
+            Found::Ours | Found::Foreign => {
+                claimed.warnings.push(ExportWarning::NotOurs { path });
+                continue;
+            }
+        }
+        if export.place == ExportPlace::Commands
+            && let Some(other) = shadowed(folders, settings, export.path.as_str())
+        {
+            let command = export.path.to_string();
+            claimed.warnings.push(ExportWarning::Shadows { command, other });
+        }
+        claimed.files.push(file);
+    }
+    Ok(claimed)
+}
+
+/// Another command of the same name.
+fn shadowed(folders: &Folders, settings: &ExportSettings, command: &str) -> Option<PathBuf> {
+    let own = folders.commands();
+    let others = settings.search_path.iter().filter(|folder| folder.is_absolute() && **folder != own);
+    others.map(|folder| folder.join(command)).find(|path| path.is_file())
+}
+
+/// Publishes one file. The warning is that a file that is not the package's came to be there since [`claim`].
+///
+/// # Errors
+/// Where a folder cannot be made or written.
+pub(crate) fn publish(
+    folders: &Folders,
+    package: &PackageName,
+    file: &ExportFile,
+) -> Result<Option<ExportWarning>, FileError> {
+    let base = folders.exports(file.export.place);
+    let not_ours = || ExportWarning::NotOurs { path: base.join(file.export.path.as_str()) };
+    let (parents, name) = split(&file.export);
+    let mut folder = Folder::create(&base, 0o755)?;
+    for parent in parents {
+        folder = folder.make_child(parent, 0o755)?;
+    }
+    match found_in(&folder, package, file.export.place, name)? {
+        Found::Nothing => Ok((!folder.publish_new(name, &file.bytes, file.mode)?).then(not_ours)),
+        Found::Ours => folder.replace(name, &file.bytes, file.mode, &mut || ()).map(|()| None),
+        Found::Foreign => Ok(Some(not_ours())),
+    }
+}
+
+/// Removes one export, and the folders that are empty then; a file that is not the package's stays.
+///
+/// # Errors
+/// Where it cannot be removed.
+pub(crate) fn withdraw(folders: &Folders, package: &PackageName, export: &Export) -> Result<(), FileError> {
+    let (parents, name) = split(export);
+    let Some(base) = Folder::open(&folders.exports(export.place))? else { return Ok(()) };
+    let mut way = vec![base];
+    for parent in &parents {
+        match way[way.len() - 1].child(parent, Mounts::Cross)? {
+            Some(child) => way.push(child),
+            None => return Ok(()),
+        }
+    }
+    let folder = &way[way.len() - 1];
+    if found_in(folder, package, export.place, name)? == Found::Ours {
+        folder.remove_file(name)?;
+        folder.sync()?;
+    }
+    for (parent, name) in way.iter().zip(&parents).rev() {
+        if !parent.remove_empty_child(name)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Changes the time stamp of the icon theme's folder, by which toolkits know that their caches are old (Icon Theme
+/// Specification, "Implementation Notes").
+///
+/// # Errors
+/// Where the folder is there and cannot be changed.
+pub(crate) fn announce_icons(folders: &Folders) -> Result<(), FileError> {
+    let path = folders.exports(ExportPlace::Icons).join("hicolor");
+    let Some(folder) = Folder::open(&path)? else { return Ok(()) };
+    let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+    let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
+    rustix::fs::futimens(&folder, &times).map_err(|error| FileError {
+        action: "set the time of",
+        path,
+        source: error.into(),
+    })
+}
+
+/// What is where an export goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Ours,
+    Foreign,
+}
+
+fn find(folders: &Folders, package: &PackageName, export: &Export) -> Result<Found, FileError> {
+    let (parents, name) = split(export);
+    let Some(mut folder) = Folder::open(&folders.exports(export.place))? else { return Ok(Found::Nothing) };
+    for parent in parents {
+        match folder.child(parent, Mounts::Cross)? {
+            Some(child) => folder = child,
+            None => return Ok(Found::Nothing),
+        }
+    }
+    found_in(&folder, package, export.place, name)
+}
+
+fn found_in(
+    folder: &Folder,
+    package: &PackageName,
+    place: ExportPlace,
+    name: &str,
+) -> Result<Found, FileError> {
+    if folder.stat_of(name)?.is_none() {
+        return Ok(Found::Nothing);
+    }
+    // Anything that cannot be read as a small regular file is not ours.
+    let bytes = folder.read(name, DESKTOP_LIMIT as u64).ok().flatten();
+    let is_ours = match place {
+        ExportPlace::Commands => {
+            bytes.and_then(|bytes| commands::exported_by(&bytes)).as_ref() == Some(package)
+        }
+        ExportPlace::Applications => {
+            bytes.and_then(|bytes| desktop::exported_by(&bytes)).as_ref() == Some(package)
+        }
+        ExportPlace::Icons => {
+            let prefix = format!("{package}_");
+            name.starts_with(&prefix)
+                && folder.open_file(name, Mounts::Cross).is_ok_and(|file| file.is_some())
+        }
+    };
+    Ok(if is_ours { Found::Ours } else { Found::Foreign })
+}
+
+/// The folders of an export below its place, and its name in the last of them.
+fn split(export: &Export) -> (Vec<&str>, &str) {
+    let mut parents: Vec<&str> = export.path.as_str().split('/').collect();
+    let name = parents.pop().unwrap_or_default();
+    (parents, name)
+}
+
+/// An export; the parts are names that were checked.
+fn export(place: ExportPlace, path: String) -> Export {
+    let path = RelativePath::try_from(path).expect("names of packages, apps and icons make plain paths");
+    Export { place, path }
+}
+
+/// A path in a package that a text there names; nothing where it leads elsewhere.
+fn path_in_package(text: &str) -> Option<RelativePath> {
+    let inside = ["${PACK}/", "$PACK/", "/app/", "/"].iter().find_map(|prefix| text.strip_prefix(prefix));
+    RelativePath::try_from(inside.unwrap_or(text).to_owned()).ok()
+}
+
+/// The last component of a path, for messages and names.
+fn file_stem(path: &str) -> &str {
+    Path::new(path).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;
