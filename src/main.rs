@@ -16,6 +16,7 @@ mod inspect;
 mod install;
 mod key;
 mod list;
+mod package_file;
 mod remove;
 mod run;
 mod terminal;

@@ -1,15 +1,80 @@
-//! `pack verify`: to be written.
+//! `pack verify`: checks a package's signatures, every page of its index, every byte of its image, and that the image
+//! can be read.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use pack_builder::verify::{VerifyError, verify, work};
+use pack_schemas::names::{Hash, PublicKey};
+use pack_schemas::package::{Envelope, PackageError};
+use serde::Serialize;
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::package_file::{open, shown};
+use crate::terminal::Style;
 
 /// Arguments of `pack verify`.
 #[derive(clap::Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// The package
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Print what was checked as JSON
+    #[arg(long)]
+    json: bool,
+}
 
-/// Performs the verb.
-pub fn perform(_arguments: Arguments, _context: &Context) -> Result<ExitCode, Failure> {
-    Err(Failure::new("not written yet"))
+/// What was checked, as JSON.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Report<'a> {
+    name: &'a str,
+    version: &'a str,
+    envelope_hash: Hash,
+    keys: &'a [PublicKey],
+    spans: u64,
+    entries: u64,
+    content_bytes: u64,
+}
+
+/// Checks the package; fails at the first thing that is not right.
+pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Failure> {
+    let package = open(&arguments.file)?;
+    let bar = context.terminal.bytes_bar("Verifying", work(&package));
+    let result = verify(&package, &mut |done| bar.set_position(done));
+    bar.finish_and_clear();
+    let verified = result.map_err(|error| failure(&arguments, &error))?;
+    let Envelope { name, version, .. } = package.envelope();
+    if arguments.json {
+        context.terminal.print_json(&Report {
+            name: name.as_str(),
+            version: version.as_str(),
+            envelope_hash: verified.envelope_hash,
+            keys: &verified.keys,
+            spans: verified.spans,
+            entries: verified.entries,
+            content_bytes: verified.content_bytes,
+        });
+        return Ok(ExitCode::SUCCESS);
+    }
+    let right = context.terminal.paint(Style::Good, "every byte is as it was signed");
+    context.terminal.print(format!("{name} {version}: {right}"));
+    for key in &verified.keys {
+        context.terminal.print(format!("signed by {key}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn failure(arguments: &Arguments, error: &VerifyError) -> Failure {
+    let failure = Failure::new(format!("`{}` is not right", shown(&arguments.file))).because(error);
+    match error {
+        VerifyError::Signature(PackageError::Unsigned) => {
+            failure.hint("`pack build --key NAME` makes a signed package")
+        }
+        VerifyError::Signature(_) | VerifyError::Content(_) => {
+            failure.hint("get the package again, from a source that you trust")
+        }
+        _ => failure,
+    }
 }

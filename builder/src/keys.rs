@@ -154,17 +154,39 @@ impl SecretKey {
         text
     }
 
-    /// Reads the text of a key file; `what` names it in errors.
+    /// Reads a key file; `what` names it in errors.
     ///
     /// # Errors
-    /// [`KeyError::Malformed`].
-    pub fn from_text(text: &str, what: &str) -> Result<SecretKey, KeyError> {
+    /// [`KeyError::Malformed`], or [`KeyError::Read`] with `what` as the path.
+    pub fn read(source: impl Read, what: &str) -> Result<SecretKey, KeyError> {
+        // Room for all of it, as above.
+        let mut text = Zeroizing::new(Vec::with_capacity(KEY_FILE_LIMIT as usize + 1));
+        source
+            .take(KEY_FILE_LIMIT + 1)
+            .read_to_end(&mut text)
+            .map_err(|source| KeyError::Read { path: what.into(), source })?;
+        SecretKey::parse(&text, what)
+    }
+
+    /// Writes the key to a new file that only its owner can read.
+    ///
+    /// # Errors
+    /// [`KeyError::Write`]; a file that is there stays as it is.
+    pub fn export(&self, path: &Path) -> Result<(), KeyError> {
+        let written = Draft::new(path, 0o600).and_then(|draft| {
+            draft.file().write_all(self.to_text().as_bytes())?;
+            draft.publish(Existing::Keep)
+        });
+        written.map_err(|source| KeyError::Write { path: path.to_path_buf(), source })
+    }
+
+    fn parse(text: &[u8], what: &str) -> Result<SecretKey, KeyError> {
         let malformed = |reason| KeyError::Malformed { what: what.to_owned(), reason };
         if text.len() as u64 > KEY_FILE_LIMIT {
             return Err(malformed("it is too long"));
         }
         // The parser's own words could repeat a part of the secret.
-        let file: KeyFile = serde_json::from_str(text)
+        let file: KeyFile = serde_json::from_slice(text)
             .map_err(|_| malformed("it is not JSON with format, name, public and secret"))?;
         if file.format != KEY_FORMAT {
             return Err(malformed("this version of pack does not know its format"));
@@ -201,8 +223,8 @@ impl Drop for KeyFile {
 pub struct KeySummary {
     /// Its name.
     pub name: Name,
-    /// Its public half, which is also its fingerprint.
-    pub public: PublicKey,
+    /// Its public half, which is its fingerprint.
+    pub fingerprint: PublicKey,
 }
 
 /// The folder of keys. It is made when the first key is.
@@ -234,9 +256,14 @@ impl KeyFolder {
     /// Keeps a key that was exported from elsewhere, under its own name or another.
     ///
     /// # Errors
-    /// [`KeyError::Malformed`], [`KeyError::Exists`] where the name is taken; those of the file system.
-    pub fn import(&self, text: &str, what: &str, rename: Option<&Name>) -> Result<SecretKey, KeyError> {
-        let mut key = SecretKey::from_text(text, what)?;
+    /// As [`SecretKey::read`], [`KeyError::Exists`] where the name is taken; those of the file system.
+    pub fn import(
+        &self,
+        source: impl Read,
+        what: &str,
+        rename: Option<&Name>,
+    ) -> Result<SecretKey, KeyError> {
+        let mut key = SecretKey::read(source, what)?;
         if let Some(name) = rename {
             key.name = name.clone();
         }
@@ -251,7 +278,7 @@ impl KeyFolder {
     pub fn list(&self) -> Result<Vec<KeySummary>, KeyError> {
         let keys = self.names()?.into_iter().map(|name| {
             let key = self.load(&name)?;
-            Ok(KeySummary { public: key.public(), name })
+            Ok(KeySummary { fingerprint: key.public(), name })
         });
         keys.collect()
     }
@@ -274,11 +301,8 @@ impl KeyFolder {
             return Err(read_error(io::ErrorKind::InvalidInput.into()));
         }
         check_mode(&path, metadata.permissions().mode(), 0o077)?;
-        // Room for all of it, as above.
-        let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_LIMIT as usize + 1));
-        file.take(KEY_FILE_LIMIT + 1).read_to_string(&mut text).map_err(read_error)?;
         let what = path.to_string_lossy();
-        let key = SecretKey::from_text(&text, &what)?;
+        let key = SecretKey::read(file, &what)?;
         if key.name != *name {
             return Err(KeyError::Malformed {
                 what: what.into_owned(),
@@ -337,14 +361,11 @@ impl KeyFolder {
         // The XDG Base Directory Specification wants 0700 for the folders above too, where they have to be made.
         DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(folder_error)?;
         self.open()?;
-        let path = self.file_of(&key.name);
-        let written = Draft::new(&path, 0o600).and_then(|draft| {
-            draft.file().write_all(key.to_text().as_bytes())?;
-            draft.publish(Existing::Keep)
-        });
-        written.map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists => KeyError::Exists { name: key.name.clone() },
-            _ => KeyError::Write { path, source },
+        key.export(&self.file_of(&key.name)).map_err(|error| match error {
+            KeyError::Write { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                KeyError::Exists { name: key.name.clone() }
+            }
+            other => other,
         })
     }
 
@@ -397,7 +418,7 @@ mod tests {
         assert!(
             matches!(keys.only(), Err(KeyError::Several { names }) if names == [name("b"), name("mine")])
         );
-        let listed: Vec<_> = keys.list().unwrap().into_iter().map(|key| key.public).collect();
+        let listed: Vec<_> = keys.list().unwrap().into_iter().map(|key| key.fingerprint).collect();
         assert_eq!(listed, [second.public(), made.public()]);
         assert!(matches!(
             keys.load(&name("c")),
@@ -441,7 +462,10 @@ mod tests {
         let first = keys.generate(&name("mine")).unwrap();
         assert!(matches!(keys.generate(&name("mine")), Err(KeyError::Exists { .. })));
         let other = SecretKey { name: name("mine"), signing: SigningKey::from_bytes(&[1; 32]) };
-        assert!(matches!(keys.import(&other.to_text(), "import", None), Err(KeyError::Exists { .. })));
+        assert!(matches!(
+            keys.import(other.to_text().as_bytes(), "import", None),
+            Err(KeyError::Exists { .. })
+        ));
         assert_eq!(keys.only().unwrap().public(), first.public());
         assert_eq!(fs::read_dir(&keys.path).unwrap().count(), 1);
     }
@@ -451,10 +475,10 @@ mod tests {
         let (_scratch, keys) = scratch();
         let (_other_scratch, elsewhere) = scratch_of("elsewhere");
         let key = keys.generate(&name("mine")).unwrap();
-        let renamed = elsewhere.import(&key.to_text(), "import", Some(&name("work"))).unwrap();
+        let renamed = elsewhere.import(key.to_text().as_bytes(), "import", Some(&name("work"))).unwrap();
         assert_eq!(renamed.public(), key.public());
         assert_eq!(elsewhere.only().unwrap().name(), &name("work"));
-        assert_eq!(elsewhere.import(&key.to_text(), "import", None).unwrap().name(), &name("mine"));
+        assert_eq!(elsewhere.import(key.to_text().as_bytes(), "import", None).unwrap().name(), &name("mine"));
     }
 
     fn scratch_of(folder: &str) -> (tempfile::TempDir, KeyFolder) {
@@ -481,7 +505,7 @@ mod tests {
             format!("{}{}", *text, " ".repeat(2000)),
         ];
         for case in cases {
-            let error = SecretKey::from_text(&case, "here").unwrap_err();
+            let error = SecretKey::read(case.as_bytes(), "here").unwrap_err();
             assert!(matches!(error, KeyError::Malformed { .. }));
             assert!(!format!("{error} {error:?}").contains("a5a5"), "{error}");
         }

@@ -10,7 +10,8 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 
 use pack_schemas::names::{Hash, PublicKey};
 use pack_schemas::package::{self, Envelope, FOOTER_SIZE, Footer, PackageError, Signature};
@@ -18,6 +19,9 @@ use pack_schemas::package::{self, Envelope, FOOTER_SIZE, Footer, PackageError, S
 /// Why a package could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// The kernel refused to open it.
+    #[error("the file cannot be opened")]
+    Open(#[source] io::Error),
     /// The kernel refused to read it.
     #[error("its {section} cannot be read")]
     Read {
@@ -45,6 +49,16 @@ pub struct Package {
 }
 
 impl Package {
+    /// Opens the package at a path. What else may be there is refused: a pipe is not waited for.
+    ///
+    /// # Errors
+    /// As [`Package::open`].
+    pub fn open_path(path: &Path) -> Result<Package, OpenError> {
+        let mut options = File::options();
+        let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path);
+        Package::open(file.map_err(OpenError::Open)?)
+    }
+
     /// Reads footer, envelope and signatures; at most about 4 MiB, whatever the size of the package.
     ///
     /// # Errors
@@ -147,5 +161,14 @@ mod tests {
             Package::open(file_of(&bytes)),
             Err(OpenError::Package(PackageError::Layout { .. }))
         ));
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let scratch = tempfile::tempdir().unwrap();
+        let pipe = scratch.path().join("pipe.pkg");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(matches!(Package::open_path(&pipe), Err(OpenError::NotRegular)));
+        assert!(matches!(Package::open_path(&scratch.path().join("missing")), Err(OpenError::Open(_))));
     }
 }

@@ -123,7 +123,12 @@ impl World {
     /// Builds the project in the home folder `name`, with the only key.
     pub fn build(&self, name: &str) -> PathBuf {
         let package = self.home(&format!("{name}.pkg"));
-        succeed(self.pack(["build".as_ref(), self.home(name).as_os_str(), "-o".as_ref(), package.as_os_str()]));
+        succeed(self.pack([
+            "build".as_ref(),
+            self.home(name).as_os_str(),
+            "-o".as_ref(),
+            package.as_os_str(),
+        ]));
         package
     }
 
@@ -198,7 +203,8 @@ pub fn pack_binary() -> &'static Path {
 
 fn reachable(binary: &Path) -> (PathBuf, Option<tempfile::TempDir>) {
     let mut test = Command::new("setpriv");
-    test.args([&format!("--reuid={USER}"), &format!("--regid={USER}"), "--clear-groups", "test", "-x"]).arg(binary);
+    test.args([&format!("--reuid={USER}"), &format!("--regid={USER}"), "--clear-groups", "test", "-x"])
+        .arg(binary);
     if !is_root() || test.status().unwrap().success() {
         return (binary.to_owned(), None);
     }

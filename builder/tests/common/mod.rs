@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -177,7 +178,12 @@ pub fn rerun(test: &str, wrapper: &[&str], environment: &[(&str, &Path)]) -> Out
 pub fn is_root(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("SKIP {test}: it needs root");
+        let reason = format!("{test}: it needs root");
+        eprintln!("SKIP {reason}");
+        if let Some(list) = std::env::var_os("PACK_TEST_SKIPS") {
+            let mut file = File::options().append(true).create(true).open(list).unwrap();
+            writeln!(file, "{reason}").unwrap();
+        }
     }
     root
 }
