@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use assembled::fingerprint;
-use support::{World, err, fail, out, succeed};
+use support::{World, err, fail, has, out, pack_binary, skip, succeed};
 
 #[test]
 fn a_key_is_made_once_and_listed_with_its_fingerprint() {
@@ -105,6 +105,20 @@ fn what_is_no_key_is_not_imported_and_not_shown() {
         assert!(!err(&refused).contains("a5a5") && err(&refused).starts_with("error: "), "{}", err(&refused));
     }
     assert_eq!(out(&succeed(world.pack(["key", "list"]))), "");
+}
+
+#[test]
+fn a_private_key_is_not_shown_on_a_terminal() {
+    if !has("script") {
+        return skip("a_private_key_is_not_shown_on_a_terminal: script is not installed");
+    }
+    let world = World::with_key();
+    let mut terminal = world.command("script");
+    let command = format!("{} key export --private", pack_binary().display());
+    terminal.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+    let refused = out(&fail(terminal, 2));
+    assert!(refused.contains("a private key is not shown on a terminal"), "{refused}");
+    assert!(!refused.contains("secret"), "{refused}");
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub fn package(world: &World, name: &str, signed: bool) -> PathBuf {
     world.write_program(&format!("{prime}/bin/{name}"), "#!/bin/sh\necho hello\n");
     world.write(&format!("{prime}/share/text"), "text\n".repeat(100_000));
     let manifest = serde_json::json!({
-        "name": name, "version": "1.0", "base": "host", "summary": "Greets \u{1b}[31mthe world",
+        "name": name, "version": "1.0", "base": "host", "summary": "Greets \u{202e}the world",
         "apps": { name: { "command": format!("bin/{name}"), "plugs": ["network", "screen"] }, "plain": { "command": "bin/plain" } },
         "plugs": { "screen": { "interface": "x11" } },
     });
