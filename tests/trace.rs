@@ -1,0 +1,80 @@
+//! A whole install and run, traced: no set-uid program, no mount outside the user's own namespaces, no file capability.
+
+mod support;
+
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+
+use support::{World, out, succeed};
+
+/// The lines of a trace that are calls of one of these names, and succeeded.
+fn calls<'a>(trace: &'a str, names: &[&str]) -> Vec<&'a str> {
+    trace
+        .lines()
+        .filter(|line| {
+            let call = line.split_once(' ').map_or(*line, |(_, call)| call.trim_start());
+            names.iter().any(|name| call.starts_with(&format!("{name}("))) && !line.contains(" = -1 ")
+        })
+        .collect()
+}
+
+#[test]
+fn an_install_and_a_run_use_no_set_uid_program_and_mount_nothing_outside() {
+    let world = World::with_key();
+    world.copy_example("hello");
+    let package = world.build("hello");
+    let before = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let trace = world.path("tmp/trace");
+    let script = r#"set -e
+        strace -f -qq -s 300 -e trace=execve,mount,move_mount,clone3,clone,unshare,setns,pivot_root,umount2,setuid,setresuid \
+          -o "$1" sh -c '"$0" install --yes "$1" && "$0" run hello traced' "$2" "$3""#;
+    let mut shell = world.command("sh");
+    shell.args(["-c", script, "sh"]).arg(&trace).arg(support::pack_binary()).arg(&package);
+    let text = out(&succeed(shell));
+    assert!(text.contains("Hello, traced!"), "{text}");
+    let trace = std::fs::read_to_string(&trace).unwrap();
+
+    let executed = calls(&trace, &["execve"]);
+    assert!(executed.len() >= 4, "{executed:?}");
+    for line in &executed {
+        let path = line.split('"').nth(1).unwrap();
+        // A path inside the sandbox need not exist out here; those that do are looked at.
+        if let Ok(found) = std::fs::metadata(path) {
+            assert_eq!(found.mode() & 0o6000, 0, "{path} is set-uid or set-gid");
+        }
+        assert!(!line.contains("fusermount"), "{line}");
+    }
+
+    // Whoever mounts was made in a new user and mount namespace, or is a child of one that was.
+    let mut inside: Vec<String> = Vec::new();
+    for line in trace.lines() {
+        let Some((pid, call)) = line.split_once(' ') else { continue };
+        let call = call.trim_start();
+        let made = call.contains("clone3(") || call.contains("clone(") || call.contains("<... clone");
+        if made && (call.contains("CLONE_NEWNS") && call.contains("CLONE_NEWUSER") || inside.contains(&pid.to_owned())) {
+            if let Some(child) = call.rsplit(" = ").next().and_then(|end| end.split_whitespace().next()) {
+                inside.push(child.to_owned());
+            }
+        }
+        let mounts = ["mount(", "move_mount(", "pivot_root(", "umount2("].iter().any(|name| call.starts_with(name));
+        if mounts && !call.contains(" = -1 ") {
+            assert!(inside.contains(&pid.to_owned()), "{line} is made outside: {inside:?}");
+        }
+    }
+    assert!(!calls(&trace, &["move_mount"]).is_empty());
+
+    let after = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert_eq!(after, before, "the host's mounts are what they were");
+}
+
+#[test]
+fn the_program_itself_has_no_privilege() {
+    let found = std::fs::metadata(env!("CARGO_BIN_EXE_pack")).unwrap();
+    assert_eq!(found.mode() & 0o6000, 0);
+    let mut linked = Command::new("ldd");
+    linked.arg(env!("CARGO_BIN_EXE_pack"));
+    let libraries = out(&succeed(linked));
+    for library in ["squashfs", "zstd", "lzma", "lzo", "lz4"] {
+        assert!(!libraries.contains(library), "no start of an app loads a compressor: {libraries}");
+    }
+}
