@@ -5,6 +5,7 @@
 //! | [`project`] | finds and reads `pack.yaml`; where the work folders are |
 //! | [`parts`] | the life of the parts: pull, build, stage, prime |
 //! | [`debian`] | `stage-packages`: Debian packages with all that they depend on, without root |
+//! | [`files`] | folders and trees on disk: copied, linked, compared, removed |
 //! | [`image`] | writes the prime folder as a squashfs image |
 //! | [`assemble`] | image → index, envelope, signature, footer: the `.pkg` file |
 //! | [`keys`] | the publisher's signing keys |
@@ -16,6 +17,7 @@
 pub mod assemble;
 pub mod debian;
 mod draft;
+pub mod files;
 pub mod image;
 pub mod inspect;
 pub mod keys;

@@ -1,1 +1,313 @@
-//! To be written.
+//! A project: the folder with a `pack.yaml`, and where builds of it work.
+//!
+//! ```text
+//! PROJECT/pack.yaml                      read, never written
+//! PROJECT/.pack/                         everything that a build makes, and nothing else; may be removed at any time
+//!     .gitignore                         keeps the folder out of version control
+//!     lock                               held by a build that is running
+//!     parts/NAME/src                     what pull fetched
+//!     parts/NAME/build                   where the part is built
+//!     parts/NAME/install                 what it installs
+//!     parts/NAME/home                    HOME of its scripts
+//!     parts/NAME/control                 how its scripts ask for the default of a step
+//!     parts/NAME/STEP.log                what its scripts said
+//!     parts/NAME/state.json              what went into it, such as versions and hashes of Debian packages
+//!     stage                              what all parts share with one another
+//!     prime                              what becomes the package
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use pack_schemas::manifest::{Manifest, ManifestError, SIZE_LIMIT};
+use pack_schemas::names::Name;
+use pack_schemas::text::visible;
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use crate::files::{self, FileError};
+
+/// Name of the manifest's file.
+pub const MANIFEST_FILE: &str = "pack.yaml";
+/// Name of the folder that builds work in.
+pub const WORK_FOLDER: &str = ".pack";
+
+/// A project with a manifest that is in order.
+#[derive(Debug)]
+pub struct Project {
+    folder: PathBuf,
+    manifest: Manifest,
+}
+
+/// Why a project cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectError {
+    /// There is no folder of that name.
+    #[error("cannot open the folder `{}`", visible(&.folder.to_string_lossy()))]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The folder has no `pack.yaml`.
+    #[error("there is no {MANIFEST_FILE} in `{}`", visible(&.folder.to_string_lossy()))]
+    NoManifest {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The `pack.yaml` cannot be read, or is no regular file.
+    #[error("cannot read `{}`", visible(&.path.to_string_lossy()))]
+    Read {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The `pack.yaml` is not in order.
+    #[error("`{}` is not in order", visible(&.path.to_string_lossy()))]
+    Manifest {
+        /// Its path.
+        path: PathBuf,
+        /// Its text, at most a byte longer than [`SIZE_LIMIT`].
+        text: Vec<u8>,
+        /// What is wrong, and where.
+        source: ManifestError,
+    },
+    /// Another process builds in this folder.
+    #[error("another build is under way in `{}`", visible(&.folder.to_string_lossy()))]
+    Busy {
+        /// The project.
+        folder: PathBuf,
+    },
+    /// A work folder cannot be made or removed.
+    #[error(transparent)]
+    Work(#[from] FileError),
+}
+
+impl Project {
+    /// Reads the `pack.yaml` in `folder`: a regular file, not a symbolic link, of at most 1 MiB.
+    ///
+    /// # Errors
+    /// [`ProjectError`].
+    pub fn open(folder: &Path) -> Result<Project, ProjectError> {
+        let folder = folder
+            .canonicalize()
+            .map_err(|source| ProjectError::Folder { folder: folder.to_path_buf(), source })?;
+        let path = folder.join(MANIFEST_FILE);
+        let text = match read_regular(&path) {
+            Ok(text) => text,
+            Err(source) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(ProjectError::NoManifest { folder });
+            }
+            Err(source) => return Err(ProjectError::Read { path, source }),
+        };
+        match Manifest::from_yaml(&text) {
+            Ok(manifest) => Ok(Project { folder, manifest }),
+            Err(source) => Err(ProjectError::Manifest { path, text, source }),
+        }
+    }
+
+    /// The project's folder, as an absolute path without symbolic links.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What the `pack.yaml` says.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Where builds of it work.
+    pub fn work(&self) -> WorkFolders {
+        WorkFolders::of(&self.folder)
+    }
+}
+
+/// Reads a regular file without following a symbolic link and without waiting for the writer of a FIFO; at most a byte
+/// more than a manifest may have.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Err(rustix::io::Errno::LOOP) => {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link"));
+        }
+        opened => File::from(opened?),
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut text = Vec::new();
+    file.take(SIZE_LIMIT as u64 + 1).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// The folders that a build works in, see the module.
+#[derive(Debug, Clone)]
+pub struct WorkFolders {
+    project: PathBuf,
+    root: PathBuf,
+}
+
+/// The folders of one part.
+#[derive(Debug, Clone)]
+pub struct PartFolders {
+    root: PathBuf,
+}
+
+/// A build under way; no other can begin in the folder until it is dropped.
+#[derive(Debug)]
+pub struct BuildLock {
+    _file: File,
+}
+
+impl WorkFolders {
+    /// The work folders of the project in `project`.
+    pub fn of(project: &Path) -> WorkFolders {
+        WorkFolders { project: project.to_path_buf(), root: project.join(WORK_FOLDER) }
+    }
+
+    /// The folder around all of them.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What all parts share.
+    pub fn stage(&self) -> PathBuf {
+        self.root.join("stage")
+    }
+
+    /// What becomes the package.
+    pub fn prime(&self) -> PathBuf {
+        self.root.join("prime")
+    }
+
+    /// The folders of a part.
+    pub fn part(&self, name: &Name) -> PartFolders {
+        PartFolders { root: self.parts().join(name.as_str()) }
+    }
+
+    fn parts(&self) -> PathBuf {
+        self.root.join("parts")
+    }
+
+    /// Makes the folder around all of them, and keeps other builds out of it.
+    ///
+    /// # Errors
+    /// [`ProjectError::Busy`], and what the file system says.
+    pub fn lock(&self) -> Result<BuildLock, ProjectError> {
+        files::make_folder(&self.root)?;
+        let ignore = self.root.join(".gitignore");
+        fs::write(&ignore, "*\n").map_err(|source| FileError::at("write", &ignore, source))?;
+        self.take_lock()
+    }
+
+    fn take_lock(&self) -> Result<BuildLock, ProjectError> {
+        let path = self.root.join("lock");
+        let failed = |source: rustix::io::Errno| FileError::at("lock", &path, source.into());
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o644)).map_err(failed)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(BuildLock { _file: file.into() }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(ProjectError::Busy { folder: self.project.clone() }),
+            Err(source) => Err(failed(source).into()),
+        }
+    }
+
+    /// Removes what earlier builds left of parts, stage and prime, and makes the folders anew.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn renew(&self, _lock: &BuildLock) -> Result<(), FileError> {
+        for folder in [self.parts(), self.stage(), self.prime()] {
+            files::remove_tree(&folder)?;
+            files::make_folder(&folder)?;
+        }
+        Ok(())
+    }
+
+    /// Removes everything that builds left. Whether there was something.
+    ///
+    /// # Errors
+    /// [`ProjectError::Busy`], and what the file system says.
+    pub fn clean(&self) -> Result<bool, ProjectError> {
+        if !is_folder(&self.root)? {
+            return Ok(false);
+        }
+        // Removed while the lock is held: a build that begins meanwhile waits for no one, and fails on its way.
+        let _lock = self.take_lock()?;
+        files::remove_tree(&self.root)?;
+        Ok(true)
+    }
+
+    /// Removes what builds left of one part, and stage and prime, which have its files too. Whether there was something.
+    ///
+    /// # Errors
+    /// [`ProjectError::Busy`], and what the file system says.
+    pub fn clean_part(&self, name: &Name) -> Result<bool, ProjectError> {
+        let part = self.part(name);
+        if !is_folder(&self.root)? || !is_folder(&part.root)? {
+            return Ok(false);
+        }
+        let _lock = self.take_lock()?;
+        for folder in [&part.root, &self.stage(), &self.prime()] {
+            files::remove_tree(folder)?;
+        }
+        Ok(true)
+    }
+}
+
+fn is_folder(path: &Path) -> Result<bool, FileError> {
+    match path.symlink_metadata() {
+        Ok(metadata) => Ok(metadata.is_dir()),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(FileError::at("look at", path, source)),
+    }
+}
+
+impl PartFolders {
+    /// What pull fetched.
+    pub fn source(&self) -> PathBuf {
+        self.root.join("src")
+    }
+
+    /// Where it is built.
+    pub fn build(&self) -> PathBuf {
+        self.root.join("build")
+    }
+
+    /// What it installs.
+    pub fn install(&self) -> PathBuf {
+        self.root.join("install")
+    }
+
+    /// HOME of its scripts.
+    pub fn home(&self) -> PathBuf {
+        self.root.join("home")
+    }
+
+    /// How its scripts ask for the default of a step.
+    pub(crate) fn control(&self) -> PathBuf {
+        self.root.join("control")
+    }
+
+    /// What the script of a step said.
+    pub fn log(&self, step: &str) -> PathBuf {
+        self.root.join(format!("{step}.log"))
+    }
+
+    /// What went into it.
+    pub fn state(&self) -> PathBuf {
+        self.root.join("state.json")
+    }
+
+    /// Makes all of them.
+    pub(crate) fn make(&self) -> Result<(), FileError> {
+        for folder in
+            [&self.root, &self.source(), &self.build(), &self.install(), &self.home(), &self.control()]
+        {
+            files::make_folder(folder)?;
+        }
+        Ok(())
+    }
+}

@@ -123,6 +123,25 @@ fn anchors_are_followed_within_bounds() {
 }
 
 #[test]
+fn a_build_environment_may_be_a_list_as_in_snapcraft() {
+    let part =
+        |environment: &str| format!("parts:\n  a:\n    plugin: nil\n    build-environment:\n{environment}");
+    let manifest = with(&part("      - B: 'x: y'\n      - A: $B\n")).unwrap();
+    let environment = &manifest.parts.values().next().unwrap().build_environment;
+    assert_eq!((environment["A"].as_str(), environment["B"].as_str()), ("$B", "x: y"));
+    assert!(with(&part("      []\n")).is_ok());
+    assert_error_with(
+        &part("      - A: x\n      - A: y\n"),
+        (5, 7),
+        "`build-environment` has to be a map",
+        "",
+    );
+    assert_error_with(&part("      - A: x\n      - 1B: y\n"), (6, 9), "no name of a variable", "");
+    assert_error_with(&part("      - A: 1\n"), (5, 12), "`A` has to be text", "A: \"1\"");
+    assert_error_with(&part("      - A=b\n"), (5, 7), "has to be a map", "");
+}
+
+#[test]
 fn unknown_keys_name_the_nearest() {
     assert_error_with("sumary: x\n", (1, 1), "unknown key `sumary`", "did you mean `summary`?");
     assert_error_with("apps:\n  hello:\n    comand: x\n", (3, 5), "unknown key `comand`", "`command`");

@@ -1,6 +1,8 @@
 //! From the text of a `pack.yaml` to a [`Manifest`]: text → tree → short forms written out → types → checks. An error
 //! names the place of the key or value that it is about.
 
+use std::collections::BTreeSet;
+
 use super::check::{Finding, Step};
 use super::foreign::{self, Level};
 use super::tree::{self, Content, Entry, Node, NodeId, Place};
@@ -40,7 +42,7 @@ impl Manifest {
     /// Reads a `pack.yaml`: at most 1 MiB of UTF-8, one YAML document, every key known and there once.
     ///
     /// Besides the full forms of the types, a plug may be written as the name of its interface (`files: home`) or with
-    /// nothing (`home:`).
+    /// nothing (`home:`), and a `build-environment` as a list of maps of one variable each, as snapcraft has it.
     ///
     /// # Errors
     /// [`ManifestError`], the first in the order of the text for what the types forbid.
@@ -52,6 +54,7 @@ impl Manifest {
                 .hint("it needs at least: name, version, base"));
         }
         write_out_plugs(&mut root);
+        write_out_build_environments(&mut root);
         let manifest = Manifest::deserialize(FromNode(&root)).map_err(|fault| report.fault(&root, fault))?;
         report.foreign_base(&root, &manifest)?;
         manifest.find_fault().map_err(|finding| report.finding(&root, finding))?;
@@ -73,6 +76,28 @@ fn write_out_plugs(root: &mut Node) {
             }
             other => value.content = other,
         }
+    }
+}
+
+/// Turns lists of maps of one variable each into maps, where no variable is there twice; the types refuse others.
+fn write_out_build_environments(root: &mut Node) {
+    let Some(Node { content: Content::Map(parts), .. }) = value_mut(root, "parts") else { return };
+    for part in parts {
+        let Some(environment) = value_mut(&mut part.value, "build-environment") else { continue };
+        let Content::List(items) = &mut environment.content else { continue };
+        let mut names = BTreeSet::new();
+        let is_variable = |item: &Node| match &item.content {
+            Content::Map(entries) => entries.len() == 1 && names.insert(entries[0].key.clone()),
+            _ => false,
+        };
+        if !items.iter().all(is_variable) {
+            continue;
+        }
+        let entries = items.drain(..).flat_map(|item| match item.content {
+            Content::Map(entries) => entries,
+            _ => Vec::new(),
+        });
+        environment.content = Content::Map(entries.collect());
     }
 }
 

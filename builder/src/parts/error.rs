@@ -1,0 +1,131 @@
+//! What a step of a part fails with.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use pack_schemas::names::Name;
+use pack_schemas::text::visible;
+
+use super::{GlobError, Step};
+use crate::debian::DebianError;
+use crate::files::FileError;
+
+/// Why the parts cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum PartsError {
+    /// The work folders cannot be emptied.
+    #[error("cannot prepare the folders of the build")]
+    Prepare(#[from] FileError),
+    /// A step failed.
+    #[error("cannot {step} the part `{part}`")]
+    Step {
+        /// The part.
+        part: Name,
+        /// The step.
+        step: Step,
+        /// Why.
+        source: StepError,
+    },
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// A file or folder cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The source is not there.
+    #[error("cannot find the source `{}` in the project", visible(.source_folder))]
+    Source {
+        /// The source as the manifest names it.
+        source_folder: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The source is, by a symbolic link, not inside the project, or is in the folder that builds work in.
+    #[error("the source `{}` leads out of the project's own files", visible(.source_folder))]
+    SourceOutside {
+        /// The source as the manifest names it.
+        source_folder: String,
+    },
+    /// The source is a file.
+    #[error("the source `{}` is not a folder; this version of pack takes nothing else", visible(.source_folder))]
+    SourceNoFolder {
+        /// The source as the manifest names it.
+        source_folder: String,
+    },
+    /// The stage-packages cannot be had.
+    #[error("cannot stage its Debian packages")]
+    Debian(#[from] DebianError),
+    /// A script cannot be started, or waited for.
+    #[error("cannot run /bin/bash")]
+    Start(#[source] io::Error),
+    /// A script failed.
+    #[error("override-{step} ended with {status}; all of its output is in `{}`", show(.log))]
+    Script {
+        /// The script's step.
+        step: Step,
+        /// How it ended.
+        status: ExitStatus,
+        /// The last lines that it said, safe to show.
+        tail: Vec<String>,
+        /// The file with all of them.
+        log: PathBuf,
+    },
+    /// A rule of `organize`, `stage` or `prime` is no glob.
+    #[error(transparent)]
+    Glob(#[from] GlobError),
+    /// A rule of `organize` matches nothing.
+    #[error("organize: nothing that the part installs matches `{}`", visible(.from))]
+    OrganizeNothing {
+        /// The glob.
+        from: String,
+    },
+    /// A rule of `organize` gives one name to several files.
+    #[error("organize: `{}` matches several files; end `{}` in `/` to move them into a folder", visible(.from), visible(.to))]
+    OrganizeSeveral {
+        /// The glob.
+        from: String,
+        /// The place.
+        to: String,
+    },
+    /// A rule of `organize` would replace something.
+    #[error("organize: cannot move `{}` to `{}`, which is there already", show(.from), show(.to))]
+    OrganizeExists {
+        /// What was to be moved.
+        from: PathBuf,
+        /// Where to.
+        to: PathBuf,
+    },
+    /// A rule of `organize` moves a folder into itself.
+    #[error("organize: cannot move `{}` into itself, to `{}`", show(.from), show(.to))]
+    OrganizeInto {
+        /// The folder.
+        from: PathBuf,
+        /// Where to.
+        to: PathBuf,
+    },
+    /// A symbolic link would lead what is moved out of the part's folder.
+    #[error("organize: the way to `{}` leads over a symbolic link out of what the part installs", show(.path))]
+    OrganizeOutside {
+        /// The place.
+        path: PathBuf,
+    },
+    /// Another part has something else at the same path.
+    #[error(
+        "`{}` is already there with another content, from {}; leave it out with `stage` of one of the two",
+        show(.path),
+        .other.as_ref().map_or("a script".to_owned(), |other| format!("the part `{other}`"))
+    )]
+    Collision {
+        /// The path, relative to the stage or prime folder.
+        path: PathBuf,
+        /// The part that it came from, where one is known.
+        other: Option<Name>,
+    },
+}
+
+fn show(path: &Path) -> String {
+    visible(&path.to_string_lossy())
+}

@@ -1,0 +1,230 @@
+//! The life of the parts: pull, build, stage, prime.
+//!
+//! [`plan()`] says which steps run in which order; [`build`] walks that list.
+//!
+//! | step | without a script | in the folder |
+//! |---|---|---|
+//! | pull | copies the source folder | `src` |
+//! | build | the plugin: `dump` puts the content of `build` (but `.git`) into `install`, `nil` does nothing | `build` |
+//! | stage | puts what `install` holds, as far as `stage` chooses it, into the stage | the stage |
+//! | prime | puts what came from the part, as far as `prime` chooses it, into the prime folder | the prime folder |
+//!
+//! A script `override-STEP` replaces the second column; `script.rs` says what it runs in. Before the build, with or without a script,
+//! stage-packages are unpacked into `install` and `src` is copied to `build`; after it, `organize` applies.
+//!
+//! Every build begins with empty folders; only downloads are kept from one to the next.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use pack_schemas::manifest::Plugin;
+use pack_schemas::names::{Architecture, Name};
+
+use crate::debian::{self, StagedPackage};
+use crate::files::{self, Transfer};
+use crate::project::{BuildLock, Project, WORK_FOLDER, WorkFolders};
+
+mod error;
+mod fileset;
+mod organize;
+mod plan;
+mod script;
+mod share;
+mod state;
+
+pub use error::{PartsError, StepError};
+pub use fileset::GlobError;
+pub use plan::{Action, Step, plan};
+
+use script::Setting;
+use share::Owners;
+
+/// What to build, and with what.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The project.
+    pub project: &'a Project,
+    /// The last step to do.
+    pub until: Step,
+    /// The architecture of the package.
+    pub architecture: Architecture,
+    /// The time stamp of everything in the package, in seconds since 1970.
+    pub source_date_epoch: u32,
+    /// How many jobs a build may run at once.
+    pub parallel: NonZeroUsize,
+    /// PATH of the scripts.
+    pub search_path: &'a OsStr,
+    /// Where stage-packages come from; names and architecture in it are not looked at.
+    pub debian: &'a debian::Request,
+}
+
+/// What a build left.
+#[derive(Debug)]
+pub struct Built {
+    /// The folder that becomes the package.
+    pub prime: PathBuf,
+    /// The Debian packages that went into each part.
+    pub packages: BTreeMap<Name, Vec<StagedPackage>>,
+}
+
+/// What a build tells while it goes on.
+pub trait Progress {
+    /// A step begins; it is the `at`th of `of`, from 0.
+    fn begin(&mut self, action: &Action, at: usize, of: usize);
+    /// How the stage-packages of the step's part are getting on.
+    fn packages(&mut self, progress: debian::Progress<'_>);
+}
+
+/// Runs the steps of all parts, up to [`Request::until`], in folders that it empties first.
+///
+/// # Errors
+/// [`PartsError`], which names part and step; the folders stay as they are then, to be looked at.
+pub fn build(
+    request: &Request<'_>,
+    lock: &BuildLock,
+    progress: &mut dyn Progress,
+) -> Result<Built, PartsError> {
+    let work = request.project.work();
+    work.renew(lock)?;
+    let plan = plan(&request.project.manifest().parts, request.until);
+    let mut build = Build { request, work, owners: Owners::default(), packages: BTreeMap::new() };
+    for (at, action) in plan.iter().enumerate() {
+        progress.begin(action, at, plan.len());
+        build.perform(action, progress).map_err(|source| PartsError::Step {
+            part: action.part.clone(),
+            step: action.step,
+            source,
+        })?;
+    }
+    Ok(Built { prime: build.work.prime(), packages: build.packages })
+}
+
+/// A build under way.
+struct Build<'a> {
+    request: &'a Request<'a>,
+    work: WorkFolders,
+    owners: Owners,
+    packages: BTreeMap<Name, Vec<StagedPackage>>,
+}
+
+impl Build<'_> {
+    fn perform(&mut self, action: &Action, progress: &mut dyn Progress) -> Result<(), StepError> {
+        let request = self.request;
+        let name = &action.part;
+        let part = &request.project.manifest().parts[name];
+        let folders = self.work.part(name);
+        let setting = Setting { request, name, part, folders: &folders };
+        match action.step {
+            Step::Pull => self.pull(&setting),
+            Step::Build => self.build(&setting, progress),
+            Step::Stage => self.stage(&setting),
+            Step::Prime => self.prime(&setting),
+        }
+    }
+
+    fn pull(&self, setting: &Setting<'_>) -> Result<(), StepError> {
+        setting.folders.make()?;
+        let target = setting.folders.source();
+        let default = || match &setting.part.source {
+            Some(source) => copy_source(self.request.project, source, &target),
+            None => Ok(()),
+        };
+        run_or(setting, Step::Pull, &setting.part.override_pull, &target, default)
+    }
+
+    fn build(&mut self, setting: &Setting<'_>, progress: &mut dyn Progress) -> Result<(), StepError> {
+        let Setting { part, folders, .. } = setting;
+        let (source, build, install) = (folders.source(), folders.build(), folders.install());
+        self.unpack_packages(setting, progress)?;
+        // A script may write into files of the build folder, and those of the source are to stay as they are.
+        let how = if part.override_build.is_some() { Transfer::Copy } else { Transfer::Link };
+        files::transfer_tree(&source, &build, how, |_| true)?;
+        let default = || match part.plugin {
+            Plugin::Dump => {
+                Ok(files::transfer_tree(&build, &install, how, |path| path != Path::new(".git"))?)
+            }
+            Plugin::Nil => Ok(()),
+        };
+        run_or(setting, Step::Build, &part.override_build, &build, default)?;
+        organize::organize(&install, &part.organize)?;
+        state::write(folders, self.packages.get(setting.name).map_or(&[], Vec::as_slice))
+    }
+
+    fn unpack_packages(
+        &mut self,
+        setting: &Setting<'_>,
+        progress: &mut dyn Progress,
+    ) -> Result<(), StepError> {
+        if setting.part.stage_packages.is_empty() {
+            return Ok(());
+        }
+        let request = debian::Request {
+            packages: setting.part.stage_packages.clone(),
+            architecture: self.request.architecture,
+            ..self.request.debian.clone()
+        };
+        let staged =
+            debian::stage(&request, &setting.folders.install(), &mut |step| progress.packages(step))?;
+        self.packages.insert(setting.name.clone(), staged);
+        Ok(())
+    }
+
+    fn stage(&mut self, setting: &Setting<'_>) -> Result<(), StepError> {
+        let (install, stage) = (setting.folders.install(), self.work.stage());
+        let Setting { name, part, .. } = setting;
+        let owners = &mut self.owners;
+        let default = || owners.stage(name, &part.stage, &install, &stage);
+        run_or(setting, Step::Stage, &part.override_stage, &stage, default)?;
+        if part.override_stage.is_some() {
+            self.owners.adopt(name, &stage)?;
+        }
+        Ok(())
+    }
+
+    fn prime(&self, setting: &Setting<'_>) -> Result<(), StepError> {
+        let (stage, prime) = (self.work.stage(), self.work.prime());
+        let Setting { name, part, .. } = setting;
+        let default = || self.owners.prime(name, &part.prime, &stage, &prime);
+        run_or(setting, Step::Prime, &part.override_prime, &prime, default)
+    }
+}
+
+/// Runs the script of a step, or where it has none what the step does by default.
+fn run_or(
+    setting: &Setting<'_>,
+    step: Step,
+    script: &Option<String>,
+    folder: &Path,
+    mut default: impl FnMut() -> Result<(), StepError>,
+) -> Result<(), StepError> {
+    match script {
+        Some(script) => script::run(setting, step, script, folder, default),
+        None => default(),
+    }
+}
+
+/// Copies a folder of the project; of the project's own folder all but what builds make.
+fn copy_source(project: &Project, source: &str, target: &Path) -> Result<(), StepError> {
+    let outside = || StepError::SourceOutside { source_folder: source.to_owned() };
+    let folder = project
+        .folder()
+        .join(source)
+        .canonicalize()
+        .map_err(|error| StepError::Source { source_folder: source.to_owned(), source: error })?;
+    let inside = folder.strip_prefix(project.folder()).map_err(|_| outside())?;
+    if inside.starts_with(WORK_FOLDER) {
+        return Err(outside());
+    }
+    if !folder.is_dir() {
+        return Err(StepError::SourceNoFolder { source_folder: source.to_owned() });
+    }
+    let is_root = inside.as_os_str().is_empty();
+    let made = |path: &Path| {
+        is_root
+            && path.components().count() == 1
+            && (path == Path::new(WORK_FOLDER) || path.extension().is_some_and(|ending| ending == "pkg"))
+    };
+    Ok(files::transfer_tree(&folder, target, Transfer::Copy, |path| !made(path))?)
+}

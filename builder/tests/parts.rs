@@ -1,0 +1,649 @@
+//! Projects built from `pack.yaml` to the prime folder, by a user who may do nothing.
+#![allow(clippy::print_stderr)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use common::{UNPRIVILEGED, is_rerun, rerun};
+use pack_builder::debian;
+use pack_builder::parts::{self, Action, Built, PartsError, Progress, Step, StepError};
+use pack_builder::project::{Project, ProjectError};
+use pack_schemas::names::Architecture;
+use tempfile::TempDir;
+
+/// A project in a temporary folder.
+struct Workshop {
+    folder: TempDir,
+}
+
+/// Remembers what began.
+#[derive(Default)]
+struct Steps(Vec<String>);
+
+impl Progress for Steps {
+    fn begin(&mut self, action: &Action, at: usize, of: usize) {
+        assert_eq!(at, self.0.len());
+        assert!(at < of);
+        self.0.push(format!("{} {}", action.step, action.part));
+    }
+    fn packages(&mut self, progress: debian::Progress<'_>) {
+        if let debian::Progress::Note(note) = progress {
+            eprintln!("note: {note}");
+        }
+    }
+}
+
+impl Workshop {
+    fn new(parts: &str) -> Workshop {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("name: hello\nversion: '1.0'\nbase: none\nparts:\n{parts}");
+        fs::write(folder.path().join("pack.yaml"), text).unwrap();
+        Workshop { folder }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    fn write(&self, path: &str, content: &str) -> &Workshop {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+        self
+    }
+
+    fn open(&self) -> Project {
+        Project::open(self.folder.path()).unwrap_or_else(|error| panic!("{error}: {:?}", error.source()))
+    }
+
+    fn build_until(&self, until: Step, steps: &mut Steps) -> Result<Built, PartsError> {
+        let project = self.open();
+        let lock = project.work().lock().unwrap();
+        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("parts-debian-cache");
+        let request = parts::Request {
+            project: &project,
+            until,
+            architecture: Architecture::HOST,
+            source_date_epoch: 1_000_000_000,
+            parallel: NonZeroUsize::new(3).unwrap(),
+            search_path: OsStr::new("/usr/local/bin:/usr/bin:/bin"),
+            debian: &debian::Request::new(Vec::new(), cache, Architecture::HOST, SystemTime::now()),
+        };
+        parts::build(&request, &lock, steps)
+    }
+
+    /// Builds, and shows the prime folder.
+    #[track_caller]
+    fn primed(&self) -> BTreeMap<String, String> {
+        match self.build_until(Step::Prime, &mut Steps::default()) {
+            Ok(built) => tree(&built.prime),
+            Err(error) => panic!("{}", told(&error)),
+        }
+    }
+
+    /// Builds in vain: the part, the step, and why.
+    #[track_caller]
+    fn refused(&self) -> (String, Step, StepError) {
+        match self.build_until(Step::Prime, &mut Steps::default()) {
+            Err(PartsError::Step { part, step, source }) => (part.to_string(), step, source),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// An error with its causes.
+fn told(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Every file and link of a tree, and every folder that is empty: path → content, `-> TARGET` or `/`; with ` (x)`
+/// where it can be executed.
+fn tree(root: &Path) -> BTreeMap<String, String> {
+    let mut tree = BTreeMap::new();
+    for entry in walkdir::WalkDir::new(root).min_depth(1).sort_by_file_name() {
+        let entry = entry.unwrap();
+        let path = entry.path();
+        let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        if entry.file_type().is_symlink() {
+            tree.insert(name, format!("-> {}", fs::read_link(path).unwrap().display()));
+        } else if entry.file_type().is_dir() {
+            assert_eq!(entry.metadata().unwrap().mode() & 0o7777, 0o755, "{name}");
+            if fs::read_dir(path).unwrap().next().is_none() {
+                tree.insert(name, "/".to_owned());
+            }
+        } else {
+            let executable = if entry.metadata().unwrap().mode() & 0o111 != 0 { " (x)" } else { "" };
+            let content = String::from_utf8_lossy(&fs::read(path).unwrap()).trim_end().to_owned();
+            tree.insert(name, format!("{content}{executable}"));
+        }
+    }
+    tree
+}
+
+#[track_caller]
+fn assert_tree(tree: &BTreeMap<String, String>, expected: &[(&str, &str)]) {
+    let expected: BTreeMap<String, String> =
+        expected.iter().map(|(path, content)| ((*path).to_owned(), (*content).to_owned())).collect();
+    assert_eq!(*tree, expected);
+}
+
+/// Runs a test as an ordinary user. Root calls it first, and has it run again.
+fn as_ordinary_user(test: &str, act: impl FnOnce()) {
+    if is_rerun() || !rustix::process::geteuid().is_root() {
+        return act();
+    }
+    rerun(test, &UNPRIVILEGED, &[]);
+}
+
+#[test]
+fn dump_copies_a_folder_as_it_is() {
+    as_ordinary_user("dump_copies_a_folder_as_it_is", || {
+        let shop = Workshop::new("  a:\n    plugin: dump\n    source: files\n");
+        shop.write("files/bin/run", "#!/bin/sh")
+            .write("files/data/.hidden", "h")
+            .write("files/.git/HEAD", "x");
+        shop.write("outside", "not this");
+        fs::set_permissions(shop.path("files/bin/run"), Permissions::from_mode(0o4755)).unwrap();
+        fs::create_dir(shop.path("files/empty")).unwrap();
+        symlink("../data/.hidden", shop.path("files/bin/link")).unwrap();
+        symlink("/etc/passwd", shop.path("files/absolute")).unwrap();
+        symlink("nowhere", shop.path("files/dangling")).unwrap();
+        let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_234_567_890);
+        fs::File::options().write(true).open(shop.path("files/bin/run")).unwrap().set_modified(time).unwrap();
+        let expected = [
+            ("absolute", "-> /etc/passwd"),
+            ("bin/link", "-> ../data/.hidden"),
+            ("bin/run", "#!/bin/sh (x)"),
+            ("dangling", "-> nowhere"),
+            ("data/.hidden", "h"),
+            ("empty", "/"),
+        ];
+        assert_tree(&shop.primed(), &expected);
+        let run = fs::metadata(shop.path(".pack/prime/bin/run")).unwrap();
+        assert_eq!(run.mode() & 0o7777, 0o755);
+        assert_eq!(run.modified().unwrap(), time);
+        // The project's own files are never linked into the build.
+        assert_eq!(fs::metadata(shop.path("files/bin/run")).unwrap().nlink(), 1);
+        // A second build begins anew.
+        fs::remove_file(shop.path("files/data/.hidden")).unwrap();
+        assert!(!shop.primed().contains_key("data/.hidden"));
+    });
+}
+
+#[test]
+fn the_project_itself_is_a_source_without_what_builds_make() {
+    let shop = Workshop::new("  a: {plugin: dump, source: ., prime: [-pack.yaml]}\n");
+    shop.write("a", "a")
+        .write("hello_1.0_amd64.pkg", "old")
+        .write("deep/x.pkg", "kept")
+        .write(".pack/stage/x", "");
+    for _ in 0..2 {
+        assert_tree(&shop.primed(), &[("a", "a"), ("deep/x.pkg", "kept")]);
+    }
+}
+
+#[test]
+fn scripts_run_in_a_clean_environment() {
+    as_ordinary_user("scripts_run_in_a_clean_environment", || {
+        let shop = Workshop::new(
+            r#"  a:
+    plugin: nil
+    source: src
+    build-environment:
+      - FLAGS: -O2 "$(id)"
+      - PATH: $PACK_STAGE/bin:$PATH:$NOT_SET
+    override-build: |
+      env | sort > "$PACK_PART_INSTALL/env"
+      pwd > "$CRAFT_PART_INSTALL/pwd"
+      umask > "$PACK_PART_INSTALL/umask"
+      cat > "$PACK_PART_INSTALL/stdin"
+      ls -a > "$PACK_PART_INSTALL/ls"
+      [[ $PACK_PARALLEL_BUILD_COUNT == 3 && $SOURCE_DATE_EPOCH == 1000000000 ]]
+      touch ~/x
+"#,
+        );
+        shop.write("src/one", "1");
+        let tree = shop.primed();
+        let work = |path: &str| shop.path(".pack").canonicalize().unwrap().join(path).display().to_string();
+        assert_eq!(tree["pwd"], work("parts/a/build"));
+        assert_eq!(tree["umask"], "0022");
+        assert_eq!(tree["stdin"], "");
+        assert_eq!(tree["ls"], ".\n..\none");
+        let variables: BTreeMap<&str, &str> =
+            tree["env"].lines().filter_map(|line| line.split_once('=')).collect();
+        for (name, value) in [
+            ("PACK_PART_SRC", work("parts/a/src")),
+            ("PACK_STAGE", work("stage")),
+            ("CRAFT_PRIME", work("prime")),
+            ("PACK_PROJECT_DIR", work("").trim_end_matches("/.pack/").to_owned()),
+            ("HOME", work("parts/a/home")),
+            ("LANG", "C.UTF-8".to_owned()),
+            ("PACK_ARCH", Architecture::HOST.to_string()),
+            ("CRAFT_ARCH_TRIPLET_BUILD_FOR", Architecture::HOST.triplet().unwrap().to_owned()),
+            ("FLAGS", "-O2 \"$(id)\"".to_owned()),
+            ("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", work("stage/bin"))),
+        ] {
+            assert_eq!(variables[name], value, "{name}");
+        }
+        let ours = ["PACK_", "CRAFT_", "BASH_FUNC_"];
+        // The functions that scripts can call have lines of their own with a `=`.
+        let is_other = |name: &&str| !name.contains(' ') && !ours.iter().any(|start| name.starts_with(start));
+        let rest: Vec<&str> = variables.into_keys().filter(is_other).collect();
+        assert_eq!(rest, ["FLAGS", "HOME", "LANG", "PATH", "PWD", "SHLVL", "SOURCE_DATE_EPOCH", "TZ", "_"]);
+    });
+}
+
+#[test]
+fn a_script_that_fails_is_told_with_its_last_lines() {
+    as_ordinary_user("a_script_that_fails_is_told_with_its_last_lines", || {
+        let shop = Workshop::new(
+            "  a:\n    plugin: nil\n    override-build: |\n      seq 100\n      printf 'red \\033[31m\\n'\n      false\n      echo never\n",
+        );
+        let (part, step, error) = shop.refused();
+        assert_eq!((part.as_str(), step), ("a", Step::Build));
+        let words = error.to_string();
+        let StepError::Script { status, tail, log, .. } = error else { panic!("{words}") };
+        assert_eq!(status.code(), Some(1));
+        assert_eq!(tail.len(), 20);
+        assert_eq!((tail[0].as_str(), tail[19].as_str()), ("82", "red \\u{1b}[31m"));
+        assert_eq!(fs::read_to_string(&log).unwrap().lines().count(), 101);
+        assert!(
+            words.contains("override-build ended with exit status: 1") && words.contains("build.log"),
+            "{words}"
+        );
+        // Lines keep the numbers that they have in the manifest's script.
+        let shop = Workshop::new("  a: {plugin: nil, override-pull: \"true\\n\\nno-such-program\"}\n");
+        let (_, step, error) = shop.refused();
+        assert_eq!(step, Step::Pull);
+        assert!(
+            matches!(error, StepError::Script { tail, .. } if tail[0].contains("line 3: no-such-program"))
+        );
+    });
+}
+
+#[test]
+fn scripts_can_do_the_default_too() {
+    as_ordinary_user("scripts_can_do_the_default_too", || {
+        let shop = Workshop::new(
+            r#"  a:
+    plugin: dump
+    source: files
+    override-pull: |
+      test -z "$(ls)"
+      craftctl default
+      echo pulled > from-pull
+    override-build: |
+      echo built >> one
+      packctl default
+      bash -c 'craftctl default'
+      echo more > "$PACK_PART_INSTALL/more"
+    stage: [-more]
+    override-stage: |
+      test "$PWD" = "$PACK_STAGE"
+      craftctl default
+      test -f from-pull
+      mv two renamed
+      echo staged > extra
+    override-prime: |
+      test "$PWD" = "$PACK_PRIME"
+      test ! -e one
+      craftctl default
+      rm from-pull
+      chmod +x one
+  b: {plugin: nil}
+"#,
+        );
+        shop.write("files/one", "1\n").write("files/two", "2");
+        assert_tree(&shop.primed(), &[("extra", "staged"), ("one", "1\nbuilt (x)"), ("renamed", "2")]);
+        assert_eq!(fs::read_to_string(shop.path("files/one")).unwrap(), "1\n");
+        assert_eq!(fs::read_to_string(shop.path(".pack/parts/a/src/one")).unwrap(), "1\n");
+    });
+}
+
+#[test]
+fn a_default_that_fails_is_told_and_not_the_script() {
+    let shop = Workshop::new(
+        "  a: {plugin: dump, source: nothing, override-pull: \"craftctl default\\necho not reached > x\"}\n",
+    );
+    let (_, step, error) = shop.refused();
+    assert_eq!(step, Step::Pull);
+    assert!(matches!(error, StepError::Source { .. }), "{error}");
+    assert!(!shop.path(".pack/parts/a/src/x").exists());
+    // Also where the script goes on regardless.
+    let shop =
+        Workshop::new("  a: {plugin: dump, source: nothing, override-pull: 'craftctl default || true'}\n");
+    assert!(matches!(shop.refused().2, StepError::Source { .. }));
+    let shop = Workshop::new("  a: {plugin: nil, override-build: craftctl set version=1}\n");
+    assert!(matches!(shop.refused().2, StepError::Script { tail, .. } if tail[0].contains("knows only")));
+}
+
+#[test]
+fn parts_run_in_order_and_see_what_they_come_after() {
+    let shop = Workshop::new(
+        r#"  app:
+    plugin: nil
+    after: [lib]
+    override-build: |
+      cp "$PACK_STAGE/lib/x" "$PACK_PART_INSTALL/app"
+      test ! -e "$PACK_STAGE/other"
+  lib: {plugin: nil, override-build: "mkdir $PACK_PART_INSTALL/lib; echo library > $PACK_PART_INSTALL/lib/x"}
+  other: {plugin: nil, override-build: "echo o > $PACK_PART_INSTALL/other"}
+"#,
+    );
+    let mut steps = Steps::default();
+    let built = shop.build_until(Step::Prime, &mut steps).unwrap();
+    assert_tree(&tree(&built.prime), &[("app", "library"), ("lib/x", "library"), ("other", "o")]);
+    let pulls = ["pull lib", "pull app", "pull other"];
+    let builds = ["build lib", "stage lib", "build app", "build other", "stage app", "stage other"];
+    let primes = ["prime lib", "prime app", "prime other"];
+    assert_eq!(steps.0, [&pulls[..], &builds, &primes].concat());
+    let mut steps = Steps::default();
+    shop.build_until(Step::Pull, &mut steps).unwrap();
+    assert_eq!(steps.0, pulls);
+    assert_tree(&tree(&built.prime), &[]);
+}
+
+#[test]
+fn filesets_choose_what_is_staged_and_primed() {
+    let shop = Workshop::new(
+        r#"  a:
+    plugin: dump
+    source: files
+    organize:
+      "games/*": usr/bin/
+      doc: usr/share/doc
+      readme.txt: usr/share/doc/README
+    stage: [-usr/share/man]
+    prime: [usr/bin, usr/share/doc/*.gz, -usr/bin/chess, usr/lib/deep/er]
+"#,
+    );
+    for path in [
+        "games/chess",
+        "games/go",
+        "usr/bin/tool",
+        "usr/share/man/man1/go.1",
+        "usr/share/doc/old.gz",
+        "doc/a.gz",
+        "doc/b.txt",
+        "readme.txt",
+        "usr/lib/deep/er/x",
+    ] {
+        shop.write(&format!("files/{path}"), path);
+    }
+    fs::create_dir(shop.path("files/usr/empty")).unwrap();
+    let primed = [
+        ("usr/bin/go", "games/go"),
+        ("usr/bin/tool", "usr/bin/tool"),
+        ("usr/lib/deep/er/x", "usr/lib/deep/er/x"),
+        ("usr/share/doc/a.gz", "doc/a.gz"),
+        ("usr/share/doc/old.gz", "usr/share/doc/old.gz"),
+    ];
+    assert_tree(&shop.primed(), &primed);
+    let more = [
+        ("games", "/"),
+        ("usr/bin/chess", "games/chess"),
+        ("usr/empty", "/"),
+        ("usr/share/doc/README", "readme.txt"),
+        ("usr/share/doc/b.txt", "doc/b.txt"),
+    ];
+    assert_tree(&tree(&shop.path(".pack/stage")), &[&primed[..], &more].concat());
+}
+
+#[test]
+fn rules_of_organize_that_cannot_apply_are_told() {
+    let organized = |rules: &str| {
+        let shop = Workshop::new(&format!("  a: {{plugin: dump, source: files, organize: {{{rules}}}}}\n"));
+        shop.write("files/a/x", "x").write("files/a/y", "y").write("files/b/x", "other");
+        symlink("/tmp", shop.path("files/out")).unwrap();
+        symlink("b", shop.path("files/in")).unwrap();
+        shop
+    };
+    assert!(matches!(organized("nothing/*: b/").refused().2, StepError::OrganizeNothing { .. }));
+    assert!(matches!(organized("a/*: c").refused().2, StepError::OrganizeSeveral { .. }));
+    assert!(matches!(organized("a/x: b/x").refused().2, StepError::OrganizeExists { .. }));
+    assert!(matches!(organized("a: b").refused().2, StepError::OrganizeExists { .. }));
+    assert!(matches!(organized("a: a/deep").refused().2, StepError::OrganizeInto { .. }));
+    assert!(matches!(organized("a/x: out/pack-test-escape").refused().2, StepError::OrganizeOutside { .. }));
+    assert!(!Path::new("/tmp/pack-test-escape").exists());
+    assert!(matches!(organized("'a[': b").refused().2, StepError::Glob(_)));
+    assert_eq!(organized("a/y: in/z").primed()["b/z"], "y");
+    assert_eq!(organized("a/?: a/").primed()["a/y"], "y");
+}
+
+#[test]
+fn collisions_name_both_parts_and_the_path() {
+    let two = |b: &str| {
+        let shop = Workshop::new(&format!(
+            "  a: {{plugin: dump, source: a}}\n  b: {{plugin: dump, source: b{b}}}\n"
+        ));
+        shop.write("a/bin/same", "same").write("b/bin/same", "same").write("a/etc/x", "1");
+        shop
+    };
+    let shop = two("");
+    shop.write("b/etc/x", "2");
+    let (part, step, error) = shop.refused();
+    assert_eq!((part.as_str(), step), ("b", Step::Stage));
+    let words = error.to_string();
+    assert!(matches!(error, StepError::Collision { path, other: Some(other) }
+        if path == Path::new("etc/x") && other.as_str() == "a"));
+    assert!(words.contains("`etc/x`") && words.contains("the part `a`"), "{words}");
+    // Equal files and links are none; neither is a file that one of the two leaves out.
+    let shop = two("");
+    symlink("x", shop.path("a/link")).unwrap();
+    symlink("x", shop.path("b/link")).unwrap();
+    shop.write("b/etc/x", "1");
+    assert_tree(&shop.primed(), &[("bin/same", "same"), ("etc/x", "1"), ("link", "-> x")]);
+    let shop = two(", stage: [-etc]");
+    shop.write("b/etc/x", "2");
+    assert_eq!(shop.primed()["etc/x"], "1");
+    // Type, length, mode and target count as content.
+    let differ = |path: &str, make: &dyn Fn(&Workshop)| {
+        let shop = two("");
+        make(&shop);
+        let (_, _, error) = shop.refused();
+        assert!(
+            matches!(&error, StepError::Collision { path: its, .. } if its == Path::new(path)),
+            "{error}"
+        );
+    };
+    differ("etc/x", &|shop| {
+        shop.write("b/etc/x/y", "1");
+    });
+    differ("etc", &|shop| {
+        shop.write("b/etc", "1");
+    });
+    differ("etc", &|shop| symlink("bin", shop.path("b/etc")).unwrap());
+    differ("etc/x", &|shop| {
+        shop.write("b/etc/x", "1");
+        fs::set_permissions(shop.path("b/etc/x"), Permissions::from_mode(0o755)).unwrap();
+    });
+    // What a script put into the stage counts as its part's.
+    let shop = Workshop::new(
+        "  a: {plugin: nil, override-stage: echo 1 > x}\n  b: {plugin: nil, override-build: 'echo 2 > $PACK_PART_INSTALL/x'}\n",
+    );
+    assert!(shop.refused().2.to_string().contains("the part `a`"));
+}
+
+#[test]
+fn a_shared_file_is_primed_if_one_of_its_parts_wants_it() {
+    let shop = Workshop::new(
+        "  a: {plugin: dump, source: s, prime: [-x]}\n  b: {plugin: dump, source: s, prime: [-y]}\n",
+    );
+    shop.write("s/x", "x").write("s/y", "y").write("s/z", "z");
+    assert_tree(&shop.primed(), &[("x", "x"), ("y", "y"), ("z", "z")]);
+}
+
+#[test]
+fn sources_that_cannot_be_read_are_told_with_their_path() {
+    as_ordinary_user("sources_that_cannot_be_read_are_told_with_their_path", || {
+        let shop = |make: &dyn Fn(&Workshop)| {
+            let shop = Workshop::new("  a: {plugin: dump, source: files}\n");
+            shop.write("files/deep/x", "x");
+            make(&shop);
+            let (_, step, error) = shop.refused();
+            assert_eq!(step, Step::Pull);
+            let text = told(&error);
+            for path in ["files/deep", "files/deep/x"] {
+                let _ = fs::set_permissions(shop.path(path), Permissions::from_mode(0o755));
+            }
+            text
+        };
+        let mode = |path: &'static str, mode| {
+            move |shop: &Workshop| fs::set_permissions(shop.path(path), Permissions::from_mode(mode)).unwrap()
+        };
+        let file = shop(&mode("files/deep/x", 0o000));
+        assert!(
+            file.contains("cannot read `") && file.contains("files/deep/x`: Permission denied"),
+            "{file}"
+        );
+        let folder = shop(&mode("files/deep", 0o000));
+        assert!(folder.contains("files/deep`") && folder.contains("Permission denied"), "{folder}");
+        let fifo = shop(&|shop| {
+            let mode = rustix::fs::Mode::RUSR;
+            rustix::fs::mknodat(
+                rustix::fs::CWD,
+                shop.path("files/pipe"),
+                rustix::fs::FileType::Fifo,
+                mode,
+                0,
+            )
+            .unwrap();
+        });
+        assert!(fifo.contains("files/pipe`: it is neither a file, a folder nor a symbolic link"), "{fifo}");
+    });
+}
+
+#[test]
+fn sources_outside_the_project_are_refused() {
+    let source = |source: &str| {
+        let shop = Workshop::new(&format!("  a: {{plugin: dump, source: {source}}}\n"));
+        symlink("/etc", shop.path("out")).unwrap();
+        shop.write("file", "x").write(".pack/x/y", "");
+        shop
+    };
+    assert!(matches!(source("out").refused().2, StepError::SourceOutside { .. }));
+    assert!(matches!(source(".pack/x").refused().2, StepError::SourceOutside { .. }));
+    assert!(matches!(source("file").refused().2, StepError::SourceNoFolder { .. }));
+    assert!(matches!(source("nothing").refused().2, StepError::Source { .. }));
+}
+
+#[test]
+fn projects_without_a_usable_manifest_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join("pack.yaml");
+    let open = || Project::open(folder.path()).unwrap_err();
+    assert!(matches!(open(), ProjectError::NoManifest { .. }));
+    assert!(matches!(Project::open(&manifest).unwrap_err(), ProjectError::Folder { .. }));
+    fs::create_dir(&manifest).unwrap();
+    assert!(told(&open()).contains("not a regular file"));
+    fs::remove_dir(&manifest).unwrap();
+    fs::write(folder.path().join("real.yaml"), "name: aa\nversion: '1'\nbase: none\n").unwrap();
+    symlink("real.yaml", &manifest).unwrap();
+    assert!(told(&open()).contains("symbolic link"));
+    fs::remove_file(&manifest).unwrap();
+    let (mode, fifo) = (rustix::fs::Mode::RUSR, rustix::fs::FileType::Fifo);
+    rustix::fs::mknodat(rustix::fs::CWD, &manifest, fifo, mode, 0).unwrap();
+    assert!(told(&open()).contains("not a regular file"));
+    fs::remove_file(&manifest).unwrap();
+    fs::write(&manifest, "# ".to_owned() + &"x".repeat(2 << 20)).unwrap();
+    assert!(
+        matches!(open(), ProjectError::Manifest { source, .. } if source.message.contains("at most 1048576"))
+    );
+    fs::write(&manifest, "name: aa\nversin: '1'\n").unwrap();
+    assert!(
+        matches!(open(), ProjectError::Manifest { source, .. } if (source.line, source.column) == (2, 1))
+    );
+}
+
+#[test]
+fn one_build_at_a_time_and_clean_takes_all_away() {
+    as_ordinary_user("one_build_at_a_time_and_clean_takes_all_away", || {
+        let shop = Workshop::new(
+            "  a: {plugin: nil, override-build: 'mkdir -p d/e; echo x > d/e/f; chmod 555 d/e d; mkdir u; chmod 0 u'}\n",
+        );
+        shop.primed();
+        shop.primed();
+        let work = shop.open().work();
+        let lock = work.lock().unwrap();
+        assert!(matches!(work.lock(), Err(ProjectError::Busy { .. })));
+        assert!(matches!(work.clean(), Err(ProjectError::Busy { .. })));
+        drop(lock);
+        let part = |name: &str| name.parse().unwrap();
+        assert!(!work.clean_part(&part("b")).unwrap());
+        assert!(work.clean_part(&part("a")).unwrap());
+        assert!(!shop.path(".pack/parts/a").exists() && !shop.path(".pack/prime").exists());
+        assert!(work.clean().unwrap());
+        assert!(!work.clean().unwrap());
+        assert_eq!(common::names_in(shop.folder.path()), ["pack.yaml"]);
+    });
+}
+
+#[test]
+fn a_work_folder_that_is_a_link_is_refused() {
+    let shop = Workshop::new("  a: {plugin: nil}\n");
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::create_dir(elsewhere.path().join("stage")).unwrap();
+    symlink(elsewhere.path(), shop.path(".pack")).unwrap();
+    assert!(matches!(shop.open().work().lock(), Err(ProjectError::Work(_))));
+    assert!(!shop.open().work().clean().unwrap());
+    assert!(elsewhere.path().join("stage").exists());
+}
+
+#[test]
+fn stage_packages_are_there_before_the_build_and_their_versions_are_kept() {
+    let test = "stage_packages_are_there_before_the_build_and_their_versions_are_kept";
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("parts-debian-cache");
+    if rustix::process::geteuid().is_root() && !is_rerun() {
+        fs::create_dir_all(&cache).unwrap();
+        chown(&cache, Some(20001), Some(20001)).unwrap();
+    }
+    as_ordinary_user(test, || {
+        let shop = Workshop::new(
+            r#"  jq:
+    plugin: nil
+    stage-packages: [jq]
+    override-build: |
+      test -x "$PACK_PART_INSTALL/usr/bin/jq"
+      echo "$(echo '{"a": 42}' | "$PACK_PART_INSTALL"/usr/lib*/ld-linux-* \
+          --library-path "$PACK_PART_INSTALL/usr/lib/$PACK_ARCH_TRIPLET" "$PACK_PART_INSTALL/usr/bin/jq" .a)" \
+          > "$PACK_PART_INSTALL/answer"
+    prime: [usr/bin/jq, usr/lib, lib, lib64, usr/lib64, answer]
+"#,
+        );
+        let first = shop
+            .build_until(Step::Prime, &mut Steps::default())
+            .unwrap_or_else(|error| panic!("{}", told(&error)));
+        let first_tree = tree(&first.prime);
+        assert_eq!(first_tree["answer"], "42");
+        assert_eq!(first_tree["lib"], "-> usr/lib");
+        assert!(!first_tree.keys().any(|path| path.starts_with("usr/share")));
+        let packages = first.packages.values().next().unwrap();
+        assert!(packages.iter().any(|package| package.name == "libc6" && package.sha256.len() == 64));
+        let state = fs::read_to_string(shop.path(".pack/parts/jq/state.json")).unwrap();
+        let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+        let names: Vec<&str> = state["stage-packages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|package| package["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(names, packages.iter().map(|package| package.name.as_str()).collect::<Vec<_>>());
+        let second = shop.build_until(Step::Prime, &mut Steps::default()).unwrap();
+        assert_eq!(tree(&second.prime), first_tree);
+        assert_eq!(second.packages, first.packages);
+    });
+}
