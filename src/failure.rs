@@ -57,6 +57,12 @@ impl Failure {
         self
     }
 
+    /// Adds a hint if there is one.
+    pub fn hint_from(mut self, hint: Option<String>) -> Failure {
+        self.hint = hint.or(self.hint);
+        self
+    }
+
     /// Sets the exit status.
     pub fn status(mut self, status: u8) -> Failure {
         self.status = status;

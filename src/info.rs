@@ -1,15 +1,183 @@
-//! `pack info`: to be written.
+//! `pack info`: all that is known of an installed package.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use pack_launcher::package::Package;
+use pack_schemas::manifest::{Manifest, PackageType};
+use pack_schemas::names::{Name, PackageName};
+use pack_schemas::state::PackageState;
+use pack_store_client::folders::Folders;
+use pack_store_client::installed::{self, DataSize, StateError};
+use pack_store_client::trust::TrustedKeys;
+use serde::Serialize;
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::install::{own_keys, trust_text};
+use crate::package_file::shown;
+use crate::permissions::{Asked, Standing, asked};
+use crate::remove::size_text;
+use crate::terminal::{Terminal, human_size, iso_time, visible};
 
 /// Arguments of `pack info`.
 #[derive(clap::Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// The package
+    name: PackageName,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+}
 
-/// Performs the verb.
-pub fn perform(_arguments: Arguments, _context: &Context) -> Result<ExitCode, Failure> {
-    Err(Failure::new("not written yet"))
+/// Everything, as JSON.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Report<'a> {
+    state: &'a PackageState,
+    manifest: Option<&'a Manifest>,
+    data: Data,
+    commands: Vec<String>,
+}
+
+/// How much data there is, in bytes.
+#[derive(Serialize)]
+struct Data {
+    revisions: BTreeMap<String, u64>,
+    common: u64,
+}
+
+/// Shows the package. Fails after that where its image cannot be opened.
+pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Failure> {
+    let folders = context.xdg()?.folders()?;
+    let name = &arguments.name;
+    let failed = |error: &StateError| {
+        Failure::new(format!("cannot tell about `{name}`")).because(error).hint_from(error.hint())
+    };
+    let state = installed::read_state(&folders, name)
+        .and_then(|state| state.ok_or_else(|| StateError::NotInstalled { name: name.clone() }))
+        .map_err(|error| failed(&error))?;
+    let data = installed::data_size(&folders, name).map_err(|error| failed(&error))?;
+    let opened = if state.current.is_some() { Some(open(&folders, name)) } else { None };
+    let package = opened.as_ref().and_then(|opened| opened.as_ref().ok());
+    let manifest = package.map(|package| &package.envelope().manifest);
+    if arguments.json {
+        context.terminal.print_json(&report(&state, manifest, &data));
+    } else {
+        let trusted = TrustedKeys::read(&folders, own_keys(context)?)
+            .map_err(|error| Failure::new("cannot read the trusted keys").because(&error))?;
+        show_state(&context.terminal, &state, &trusted);
+        if let Some(manifest) = manifest {
+            show_manifest(&context.terminal, manifest, &asked(manifest, Some(&state))?);
+        }
+        show_data(&context.terminal, &folders, &state, &data);
+    }
+    match opened {
+        Some(Err(failure)) => Err(failure),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Opens the installed image and checks that it is the one that was accepted.
+fn open(folders: &Folders, name: &PackageName) -> Result<Arc<Package>, Failure> {
+    let failed = || Failure::new(format!("the image of `{name}` cannot be used"));
+    let current = installed::open_current(folders, name)
+        .map_err(|error| failed().because(&error).hint_from(error.hint()))?;
+    let package = Package::open(current.file).map_err(|error| failed().because(&error))?;
+    if package.envelope_hash() != current.envelope {
+        return Err(failed().hint(format!("it was changed; install the package file of `{name}` again")));
+    }
+    Ok(Arc::new(package))
+}
+
+fn report<'a>(state: &'a PackageState, manifest: Option<&'a Manifest>, data: &DataSize) -> Report<'a> {
+    Report {
+        state,
+        manifest,
+        data: Data {
+            revisions: data.revisions.iter().map(|(r, size)| (r.to_string(), size.bytes)).collect(),
+            common: data.common.bytes,
+        },
+        commands: manifest.map(commands).unwrap_or_default(),
+    }
+}
+
+/// The commands of a package's apps.
+fn commands(manifest: &Manifest) -> Vec<String> {
+    let command = |app: &Name| match app.as_str() == manifest.name.as_str() {
+        true => app.to_string(),
+        false => format!("{}.{app}", manifest.name),
+    };
+    manifest.apps.keys().map(command).collect()
+}
+
+fn line(terminal: &Terminal, label: &str, value: &str) {
+    terminal.print(format!("{label:<14}{value}"));
+}
+
+fn show_state(terminal: &Terminal, state: &PackageState, trusted: &TrustedKeys) {
+    line(terminal, "name:", state.name.as_str());
+    match state.current() {
+        Some(current) => {
+            line(terminal, "version:", current.version.as_str());
+            line(terminal, "revision:", &current.revision.to_string());
+            line(terminal, "installed:", &iso_time(current.installed));
+            line(terminal, "size:", &human_size(current.size));
+            line(terminal, "hash:", &current.envelope.to_string());
+        }
+        None => line(terminal, "installed:", "no; its data was kept when it was removed"),
+    }
+    if state.package_type == PackageType::Base {
+        line(terminal, "type:", "base");
+    }
+    let publisher = match state.publisher {
+        Some(key) => trust_text(key, trusted.trust(&key).as_ref()),
+        None => "nobody knows: it is not signed".to_owned(),
+    };
+    line(terminal, "publisher:", &publisher);
+    if !state.enabled {
+        line(terminal, "enabled:", "no");
+    }
+    for entry in state.revisions.iter().rev().filter(|entry| Some(entry.revision) != state.current) {
+        let size = human_size(entry.size);
+        line(terminal, "earlier:", &format!("{} ({}, {size})", entry.version, entry.revision));
+    }
+}
+
+fn show_manifest(terminal: &Terminal, manifest: &Manifest, plugs: &BTreeMap<Name, Asked>) {
+    for (label, value) in [
+        ("title:", &manifest.title),
+        ("summary:", &manifest.summary),
+        ("license:", &manifest.license),
+        ("website:", &manifest.website),
+        ("contact:", &manifest.contact),
+    ] {
+        if let Some(value) = value {
+            line(terminal, label, &visible(value));
+        }
+    }
+    line(terminal, "base:", &String::from(manifest.base.clone()));
+    for command in commands(manifest) {
+        line(terminal, "command:", &command);
+    }
+    for (plug, asked) in plugs {
+        let standing = match asked.standing {
+            Standing::Connected => "connected",
+            Standing::Automatic | Standing::Question | Standing::Disconnected => "not connected",
+            Standing::Unknown => "unknown to this pack",
+        };
+        line(terminal, "plug:", &format!("{plug} ({standing}): {}", asked.summary()));
+    }
+}
+
+fn show_data(terminal: &Terminal, folders: &Folders, state: &PackageState, data: &DataSize) {
+    for (revision, size) in &data.revisions {
+        let path = shown(&folders.revision_data(&state.name, *revision));
+        line(terminal, "data:", &format!("{path} ({})", size_text(size)));
+    }
+    if data.common.files > 0 {
+        let path = shown(&folders.common_data(&state.name));
+        line(terminal, "data:", &format!("{path} ({})", size_text(&data.common)));
+    }
 }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod changing;
 mod clean;
 mod context;
 mod doctor;
@@ -17,6 +18,8 @@ mod install;
 mod key;
 mod list;
 mod package_file;
+mod package_reader;
+mod permissions;
 mod remove;
 mod run;
 mod terminal;

@@ -197,6 +197,27 @@ impl Terminal {
     }
 }
 
+/// A time for people and machines: `2026-05-09 07:29 UTC`, from seconds since 1970.
+pub fn iso_time(seconds: u64) -> String {
+    const DAY: u64 = 86_400;
+    let (year, month, day) = civil_date(seconds / DAY);
+    let minutes = seconds % DAY / 60;
+    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
+}
+
+/// Year, month and day of a number of days after 1970-01-01, in years that begin in March, so that a leap day ends one
+/// (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+fn civil_date(days: u64) -> (u64, u64, u64) {
+    let days = days.saturating_add(719_468);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+}
+
 /// A size for people: `1.5 MB` (powers of 1000).
 pub fn human_size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
@@ -210,4 +231,23 @@ pub fn human_size(bytes: u64) -> String {
         unit += 1;
     }
     format!("{size:.1} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_dates() {
+        for (seconds, expected) in [
+            (0, "1970-01-01 00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59 UTC"),
+            (951_782_400, "2000-02-29 00:00 UTC"),
+            (1_704_067_199, "2023-12-31 23:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00 UTC"),
+        ] {
+            assert_eq!(iso_time(seconds), expected);
+        }
+        iso_time(u64::MAX);
+    }
 }

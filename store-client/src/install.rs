@@ -30,7 +30,6 @@ use std::path::PathBuf;
 
 use rustix::fs::{FileType, Mode};
 
-use pack_schemas::desktop::DesktopError;
 use pack_schemas::manifest::PackageType;
 use pack_schemas::names::{Architecture, PackageName, PublicKey, Revision};
 use pack_schemas::state::{ExportPlace, PackageState};
@@ -76,7 +75,7 @@ pub enum InstallError {
         /// The package.
         name: PackageName,
         /// What is wrong.
-        source: ExportError,
+        source: Box<ExportError>,
     },
     /// The data of the earlier revision cannot be copied.
     #[error("the data of `{name}` cannot be copied for the new revision")]
@@ -107,11 +106,7 @@ impl InstallError {
             }
             InstallError::Changed { .. } => Some("run it again".to_owned()),
             InstallError::Damaged { .. } => Some("get the file again".to_owned()),
-            InstallError::Export {
-                source: ExportError::Desktop { source: DesktopError::PackPath { .. }, .. },
-                ..
-            } => Some("put pack in a folder with an ordinary name".to_owned()),
-            InstallError::Export { .. } => Some("this is for its publisher to mend".to_owned()),
+            InstallError::Export { source, .. } => Some(source.hint()),
             InstallError::Data { source, .. } => source.hint(),
             InstallError::Trust(error) => error.hint(),
             InstallError::State(error) => error.hint(),
@@ -267,12 +262,14 @@ impl Change<'_> {
         let opened =
             self.reader.check(copy).map_err(|source| InstallError::Damaged { name: name(), source })?;
         let size = copy.metadata().map(|metadata| metadata.len()).unwrap_or(0);
-        if opened.envelope_hash != plan.envelope || opened.envelope.name != plan.name || size != plan.size {
+        let is_signed = plan.publisher.key().is_none_or(|key| opened.signers.contains(&key));
+        let is_same = opened.envelope_hash == plan.envelope && opened.envelope.name == plan.name;
+        if !is_signed || !is_same || size != plan.size {
             return Err(InstallError::Changed { name: name(), what: "the package file" });
         }
         self.done(Step::Checked);
         let exports = export::plan(&opened, self.exports)
-            .map_err(|source| InstallError::Export { name: name(), source })?;
+            .map_err(|source| InstallError::Export { name: name(), source: Box::new(source) })?;
         Ok(export::claim(self.folders, self.exports, &plan.name, exports, &plan.after.exports)?)
     }
 

@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::fs::File;
 
-use pack_schemas::names::Hash;
+use pack_schemas::names::{Hash, PublicKey};
 use pack_schemas::package::Envelope;
 
 /// The words of whoever reads packages.
@@ -32,6 +32,8 @@ pub struct OpenedPackage {
     pub envelope_hash: Hash,
     /// The envelope.
     pub envelope: Envelope,
+    /// The keys whose signatures hold; none for a package that is not signed.
+    pub signers: Vec<PublicKey>,
     /// The files in it.
     pub files: Box<dyn ImageFiles>,
 }

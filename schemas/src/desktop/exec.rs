@@ -44,7 +44,10 @@ impl CommandLine {
         let mut rest = line.trim_matches(' ');
         while !rest.is_empty() {
             let argument;
-            (argument, rest) = if rest.starts_with('"') { quoted(&rest[1..])? } else { unquoted(rest)? };
+            (argument, rest) = match rest.strip_prefix('"') {
+                Some(text) => quoted(text)?,
+                None => unquoted(rest)?,
+            };
             // A dropped code that stood alone leaves nothing; an empty argument has to be quoted.
             if !argument.is_empty() {
                 arguments.push(argument);

@@ -102,6 +102,21 @@ pub enum ExportError {
     },
 }
 
+impl ExportError {
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> String {
+        match self {
+            ExportError::PackPath { .. }
+            | ExportError::Desktop { source: DesktopError::PackPath { .. }, .. } => {
+                "put pack in a folder with an ordinary name".to_owned()
+            }
+            ExportError::NoEntry { .. } | ExportError::Desktop { .. } | ExportError::Read { .. } => {
+                "this is for its publisher to mend".to_owned()
+            }
+        }
+    }
+}
+
 /// Something that is not exported, or not as it seems.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExportWarning {
