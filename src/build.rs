@@ -1,15 +1,293 @@
-//! `pack build`: to be written.
+//! `pack build`: from a project folder to a signed package.
+//!
+//! What can be refused at once is refused before the long work: the manifest, the key, the architecture, the epoch.
 
+use std::env;
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::SystemTime;
+
+use indicatif::ProgressBar;
+use pack_builder::assemble::{self, AssembleError, Assembled, assemble};
+use pack_builder::debian;
+use pack_builder::keys::{KeyError, SecretKey};
+use pack_builder::parts::{self, Action, Built, PartsError, Progress, Step, StepError};
+use pack_builder::project::{BuildLock, Project};
+use pack_schemas::names::{Architecture, Name};
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::package_file::shown;
+use crate::terminal::{Terminal, human_size};
+use crate::{key, project};
 
 /// Arguments of `pack build`.
 #[derive(clap::Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// The project's folder, with a pack.yaml in it
+    #[arg(value_name = "DIR", default_value = ".")]
+    folder: PathBuf,
+    /// Write the package to this file, or into this folder, instead of NAME_VERSION_ARCH.pkg here
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Sign with this key; not needed where there is only one
+    #[arg(long, value_name = "NAME")]
+    key: Option<Name>,
+    /// Make a package that nobody vouches for
+    #[arg(long, conflicts_with = "key")]
+    unsigned: bool,
+    /// Stop after this step of all parts, and make no package
+    #[arg(long, value_enum, value_name = "STEP")]
+    step: Option<StepName>,
+}
 
-/// Performs the verb.
-pub fn perform(_arguments: Arguments, _context: &Context) -> Result<ExitCode, Failure> {
-    Err(Failure::new("not written yet"))
+/// A step as it is named on the command line.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum StepName {
+    Pull,
+    Build,
+    Stage,
+    Prime,
+}
+
+impl From<StepName> for Step {
+    fn from(name: StepName) -> Step {
+        match name {
+            StepName::Pull => Step::Pull,
+            StepName::Build => Step::Build,
+            StepName::Stage => Step::Stage,
+            StepName::Prime => Step::Prime,
+        }
+    }
+}
+
+/// Builds the parts, and packs and signs what they made.
+pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Failure> {
+    let project = project::open(&arguments.folder, context)?;
+    let plan = Plan::new(&arguments, &project, context)?;
+    let lock = project.work().lock().map_err(|error| project::failure(&error))?;
+    let built = plan.build_parts(&project, &lock, context)?;
+    let Some((output, key)) = &plan.package else {
+        let work = shown(project.work().root());
+        context.terminal.say(format!("stopped after {}; see `{work}`", plan.until));
+        return Ok(ExitCode::SUCCESS);
+    };
+    let signers: Vec<_> = key.iter().map(SecretKey::signing).collect();
+    let request = assemble::Request {
+        prime: &built.prime,
+        manifest: project.manifest(),
+        architecture: plan.architecture,
+        source_date_epoch: plan.epoch,
+        keys: &signers,
+        output,
+    };
+    let assembled = pack(&request, &context.terminal)?;
+    report(&assembled, output, key.as_ref(), context);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a build will do, with all that can be refused beforehand.
+struct Plan {
+    until: Step,
+    architecture: Architecture,
+    epoch: u32,
+    /// The file to make and the key to sign it with; nothing where no package is wanted.
+    package: Option<(PathBuf, Option<SecretKey>)>,
+}
+
+impl Plan {
+    fn new(arguments: &Arguments, project: &Project, context: &Context) -> Result<Plan, Failure> {
+        let architecture = assemble::architecture(project.manifest(), Architecture::HOST)
+            .map_err(|error| Failure::new("this machine cannot build the project").because(&error))?;
+        let epoch = assemble::source_date_epoch(env::var_os("SOURCE_DATE_EPOCH").as_deref())
+            .map_err(|error| Failure::new("the time stamp of the package is not clear").because(&error))?;
+        let package = match arguments.step {
+            Some(_) => None,
+            None => {
+                let output = output_path(arguments.output.as_deref(), project, architecture)?;
+                let key = match arguments.unsigned {
+                    true => None,
+                    false => Some(choose_key(arguments.key.as_ref(), context)?),
+                };
+                Some((output, key))
+            }
+        };
+        let until = arguments.step.map_or(Step::Prime, Step::from);
+        Ok(Plan { until, architecture, epoch, package })
+    }
+
+    fn build_parts(&self, project: &Project, lock: &BuildLock, context: &Context) -> Result<Built, Failure> {
+        let request = parts::Request {
+            project,
+            until: self.until,
+            architecture: self.architecture,
+            source_date_epoch: self.epoch,
+            parallel: available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            search_path: &search_path(),
+            debian: &debian_request(self.architecture, context)?,
+        };
+        let mut progress = PartsProgress::new(&context.terminal);
+        let built = parts::build(&request, lock, &mut progress);
+        progress.end();
+        built.map_err(|error| parts_failure(&error))
+    }
+}
+
+/// The key to sign with. Where there is none at all, a person is asked whether to make one.
+fn choose_key(name: Option<&Name>, context: &Context) -> Result<SecretKey, Failure> {
+    let folder = key::folder(context)?;
+    if name.is_none()
+        && matches!(folder.only(), Err(KeyError::None))
+        && context.terminal.can_ask()
+        && context.terminal.ask("there is no key to sign with. Make one?")
+    {
+        let name = "default".parse().expect("it is a name");
+        key::generate(&folder, &name, context)?;
+    }
+    key::choose(name, context)
+        .map_err(|failure| Failure { message: "the package cannot be signed".to_owned(), ..failure })
+        .map_err(|failure| {
+            let hint = failure.hint.as_deref().unwrap_or("name another key with `--key`").to_owned();
+            failure.hint(format!("{hint}; `--unsigned` builds a package that nobody vouches for"))
+        })
+}
+
+/// PATH for the scripts: the caller's, so that a compiler that a person has installed is found.
+fn search_path() -> OsString {
+    let usual = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| usual.into())
+}
+
+fn debian_request(architecture: Architecture, context: &Context) -> Result<debian::Request, Failure> {
+    let cache = context.xdg()?.cache.join("pack/debian");
+    let proxies = ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"];
+    let environment = proxies.iter().filter_map(|name| Some(((*name).into(), env::var_os(name)?))).collect();
+    let request = debian::Request::new(Vec::new(), cache, architecture, SystemTime::now());
+    Ok(debian::Request { environment, ..request })
+}
+
+/// Where the package will be; its folder has to be there.
+fn output_path(
+    wanted: Option<&Path>,
+    project: &Project,
+    architecture: Architecture,
+) -> Result<PathBuf, Failure> {
+    let name = assemble::file_name(project.manifest(), architecture);
+    let path = match wanted {
+        Some(folder) if folder.is_dir() => folder.join(name),
+        Some(file) => file.to_path_buf(),
+        None => name.into(),
+    };
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            Err(Failure::new(format!("there is no folder `{}` for the package", shown(folder))))
+        }
+        _ => Ok(path),
+    }
+}
+
+fn pack(request: &assemble::Request<'_>, terminal: &Terminal) -> Result<Assembled, Failure> {
+    let bar = terminal.bytes_bar("Packing", 0);
+    if bar.is_hidden() {
+        terminal.say("packing");
+    }
+    let shown_bar = bar.clone();
+    let sink = Arc::new(move |progress: pack_builder::image::Progress| {
+        shown_bar.set_length(progress.total_bytes);
+        shown_bar.set_position(progress.bytes);
+    });
+    let assembled = assemble(request, sink);
+    bar.finish_and_clear();
+    assembled.map_err(|error| assemble_failure(&error, request.output))
+}
+
+fn assemble_failure(error: &AssembleError, output: &Path) -> Failure {
+    Failure::new(format!("cannot make the package `{}`", shown(output))).because(error)
+}
+
+fn report(assembled: &Assembled, output: &Path, key: Option<&SecretKey>, context: &Context) {
+    let signed = match key {
+        Some(key) => format!("signed with the key `{}`", key.name()),
+        None => "not signed".to_owned(),
+    };
+    let size = human_size(assembled.size);
+    context.terminal.say(format!("made `{}`, {size}, {signed}", shown(output)));
+    // For scripts, and not twice on a terminal.
+    if !std::io::stdout().is_terminal() {
+        context.terminal.print(shown(output));
+    }
+}
+
+/// The failure of a part: the end of a script's output goes with it.
+fn parts_failure(error: &PartsError) -> Failure {
+    let failure = Failure::new(error.to_string());
+    let failure = match std::error::Error::source(error) {
+        Some(cause) => failure.because(cause),
+        None => failure,
+    };
+    let PartsError::Step { source, .. } = error else { return failure };
+    match source {
+        StepError::Script { tail, .. } if !tail.is_empty() => {
+            let lines: Vec<String> = tail.iter().map(|line| format!("    {line}")).collect();
+            Failure { snippet: Some(lines.join("\n")), ..failure }
+        }
+        StepError::Debian(error) => failure.hint_from(error.hint()),
+        _ => failure,
+    }
+}
+
+/// The steps on the terminal: one line that changes, or where that cannot be, a line for each step.
+struct PartsProgress<'a> {
+    terminal: &'a Terminal,
+    bar: ProgressBar,
+    step: String,
+}
+
+impl<'a> PartsProgress<'a> {
+    fn new(terminal: &'a Terminal) -> PartsProgress<'a> {
+        PartsProgress { terminal, bar: terminal.spinner("Building"), step: String::new() }
+    }
+
+    fn tell(&self, more: &str) {
+        if self.bar.is_hidden() {
+            self.terminal.detail(format!("{}{more}", self.step));
+        } else {
+            self.bar.set_message(format!("{}{more}", self.step));
+        }
+    }
+
+    fn end(self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Progress for PartsProgress<'_> {
+    fn begin(&mut self, action: &Action, at: usize, of: usize) {
+        self.step = format!("{} {}", action.step, action.part);
+        if self.bar.is_hidden() {
+            self.terminal.say(&self.step);
+        } else {
+            self.bar.set_message(format!("[{}/{of}] {}", at + 1, self.step));
+        }
+    }
+
+    fn packages(&mut self, progress: debian::Progress<'_>) {
+        match progress {
+            debian::Progress::Waiting => self.tell(": waiting for another build to release apt's lists"),
+            debian::Progress::Updating => self.tell(": fetching the lists of Debian packages"),
+            debian::Progress::Resolving => self.tell(": finding out which Debian packages are needed"),
+            debian::Progress::Downloading { packages, bytes } => {
+                self.tell(&format!(": downloading {packages} Debian packages, {}", human_size(bytes)));
+            }
+            debian::Progress::Unpacking { name, done, of } => {
+                self.tell(&format!(": unpacking {name} ({}/{of})", done + 1));
+            }
+            debian::Progress::Note(note) => self.bar.suspend(|| self.terminal.warn(note.to_string())),
+        }
+    }
 }

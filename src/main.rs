@@ -20,6 +20,7 @@ mod list;
 mod package_file;
 mod package_reader;
 mod permissions;
+mod project;
 mod remove;
 mod run;
 mod terminal;
