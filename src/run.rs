@@ -39,12 +39,26 @@ pub struct Arguments {
     /// Run a shell in the app's sandbox instead of the app
     #[arg(long)]
     shell: bool,
-    /// The package, or one of its apps
-    #[arg(value_name = "NAME[.APP]")]
-    target: String,
-    /// Arguments of the app; everything after its name is the app's
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
-    arguments: Vec<OsString>,
+    /// The package or one of its apps, and the app's arguments: everything after the name is the app's, but for one
+    /// `--` right behind it
+    // One list, so that no option of pack's is looked for behind the name (CVE-2024-32462).
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "NAME[.APP] [ARGS]")]
+    words: Vec<OsString>,
+}
+
+impl Arguments {
+    /// The name as it was given.
+    fn target(&self) -> String {
+        self.words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// The app's arguments.
+    fn of_app(&self) -> &[OsString] {
+        match self.words.get(1) {
+            Some(word) if word == "--" => &self.words[2..],
+            _ => self.words.get(1..).unwrap_or_default(),
+        }
+    }
 }
 
 /// Exit status where pack failed before the app started.
@@ -71,7 +85,7 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
 }
 
 fn launch(arguments: &Arguments, context: &Context) -> Result<ExitCode, Failure> {
-    let (name, app) = parse_target(&arguments.target)?;
+    let (name, app) = parse_target(&arguments.target())?;
     let xdg = context.xdg()?;
     let folders = xdg.folders()?;
     let opened = open(&name, &folders)?;
@@ -97,7 +111,7 @@ fn launch(arguments: &Arguments, context: &Context) -> Result<ExitCode, Failure>
             _ => None,
         },
     };
-    match sandbox::run(&plan, images, &arguments.arguments) {
+    match sandbox::run(&plan, images, arguments.of_app()) {
         Ok(status) => Ok(ExitCode::from(status)),
         Err(error) => Err(not_launched(&plan, &error)),
     }
@@ -121,7 +135,7 @@ fn open(name: &PackageName, folders: &Folders) -> Result<Opened, Failure> {
     let failed = || Failure::new(format!("cannot open `{name}`"));
     let current = installed::open_current(folders, name).map_err(|error| {
         let failure = failed().because(&error);
-        match error.hint().or_else(|| did_you_mean(name, folders)) {
+        match did_you_mean(name, folders).or_else(|| error.hint()) {
             Some(hint) => failure.hint(hint),
             None => failure,
         }
@@ -203,7 +217,7 @@ fn make_plan(
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     let failed = |error: &dyn std::error::Error| {
-        Failure::new(format!("cannot plan the launch of `{}`", visible(&arguments.target))).because(error)
+        Failure::new(format!("cannot plan the launch of `{}`", visible(&arguments.target()))).because(error)
     };
     let host = host::gather(variables, &home, working_folder, wanted(opened)).map_err(|error| failed(&error))?;
     let request = Request {

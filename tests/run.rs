@@ -176,6 +176,8 @@ impl OnTerminal {
     fn run(world: &World, arguments: &[&str]) -> OnTerminal {
         let size = Winsize { ws_row: 33, ws_col: 111, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).unwrap();
+        // Whoever else has the master end keeps the terminal from closing.
+        rustix::io::fcntl_setfd(&pty.master, rustix::io::FdFlags::CLOEXEC).unwrap();
         let terminal = |slave: &OwnedFd| Stdio::from(slave.try_clone().unwrap());
         let inner = world.pack(arguments);
         let mut command = Command::new("setsid");

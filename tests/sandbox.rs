@@ -8,6 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use support::{World, eventually, out, succeed};
 
@@ -32,7 +33,8 @@ struct Host {
 
 impl Host {
     fn new() -> Host {
-        let name = format!("pack-test-{}", std::process::id());
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("pack-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let abstract_socket = UnixListener::bind_addr(&address).unwrap();
         Host { port: TcpListener::bind("127.0.0.1:0").unwrap(), abstract_socket, name }

@@ -23,7 +23,9 @@ pub struct World {
 impl World {
     /// An empty home.
     pub fn new() -> World {
-        let folder = tempfile::Builder::new().prefix("pack-test-").tempdir().unwrap();
+        // Where homes are: the sandbox has a /tmp of its own, which would cover one there.
+        let homes = if is_root() { PathBuf::from("/home") } else { std::env::var_os("HOME").unwrap().into() };
+        let folder = tempfile::Builder::new().prefix("pack-test-").tempdir_in(homes).unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let world = World { folder };
         for name in ["home", "run", "tmp"] {

@@ -12,7 +12,7 @@ use crate::plan::{PlanError, Request, TopEntry, entry};
 const OWN_TOP: &[&str] = &["app", "dev", "etc", "home", "proc", "root", "run", "sys", "tmp"];
 /// Device nodes that are harmless to everyone: bottomless, empty, random, and the process's own terminal.
 const DEVICES: &[&str] = &["full", "null", "random", "tty", "urandom", "zero"];
-/// Size limit of /tmp, /dev/shm and /run/user/N together is three times this: 512 MiB each. They live in memory.
+/// Size limit of each of /tmp, /var/tmp, /dev/shm and /run/user/N: 512 MiB. They live in memory.
 const TMPFS_SIZE: u64 = 512 << 20;
 
 /// Host files that make name resolution, local time and the machine's identity what they are outside; read-only, and
@@ -44,7 +44,7 @@ pub fn entries(request: &Request<'_>) -> Result<Vec<Entry>, PlanError> {
     ));
     if !root.iter().any(|made| made.target == "/var") {
         root.push(entry("/var", Content::Folder, Reason::Sandbox));
-        root.push(entry("/var/tmp", Content::Symlink { to: "/tmp".to_owned() }, Reason::Sandbox));
+        root.push(entry("/var/tmp", Content::Tmpfs { size: TMPFS_SIZE, mode: 0o1777 }, Reason::Sandbox));
         root.push(entry("/var/run", Content::Symlink { to: "/run".to_owned() }, Reason::Sandbox));
     }
     Ok(root)

@@ -87,8 +87,8 @@ const PASSED_ON: &[Signal] = &[
 /// Runs the app of `plan` with `arguments` after the plan's own, and returns its exit status when it has ended: the
 /// app's own, or 128 + N where signal N ended it. Standard streams, signals and the terminal's size pass through.
 ///
-/// The calling process must have one thread. Signals of [`PASSED_ON`] stay blocked afterwards: the caller is about to
-/// end.
+/// The calling process must have one thread, and is about to end: signals of [`PASSED_ON`] stay blocked, and standard
+/// input and output are given up, where they are no terminal, once the app has them.
 ///
 /// # Errors
 /// [`LaunchError`] where the app was not started; nothing is left behind then.

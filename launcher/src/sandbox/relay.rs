@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::{WaitId, WaitIdOptions, pidfd_send_signal};
 use rustix::termios::{
     OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr, tcsetwinsize,
@@ -123,6 +124,7 @@ pub fn pass_through(
     signals: &SigSet,
 ) -> io::Result<()> {
     let signals = SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let_go(terminal.map_or([false; 3], |terminal| terminal.streams))?;
     let mut relay = Relay { first, terminal: terminal.zip(master), signals, saved: None, pending: Vec::new(), end: None };
     if let Some((_, master)) = &relay.terminal {
         rustix::io::ioctl_fionbio(master, true)?;
@@ -131,6 +133,18 @@ pub fn pass_through(
     let result = relay.run();
     relay.give_terminal_back();
     result
+}
+
+/// Gives standard input and output up where they are no terminal: whoever is at the other end of a pipe shall see it
+/// closed when the app closes it, and not when the launcher ends. Standard error stays, for what goes wrong later.
+fn let_go(terminal: [bool; 3]) -> io::Result<()> {
+    let null = openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    for number in [0, 1] {
+        if !terminal[number] {
+            crate::sys::clone::replace_descriptor(&null, number as i32)?;
+        }
+    }
+    Ok(())
 }
 
 struct Relay<'a> {

@@ -124,7 +124,9 @@ fn open_source(source: &Source) -> Result<OwnedFd, StepError> {
         Source::Path(path) => openat(CWD, path, path_only, Mode::empty()).step_on("open", path),
         Source::Beneath { folder, path } => {
             let folder_opened = openat(CWD, folder, path_only | OFlags::DIRECTORY, Mode::empty()).step_on("open", folder)?;
-            openat2(folder_opened, path, path_only | OFlags::NOFOLLOW, Mode::empty(), STRICT)
+            // Without O_NOFOLLOW: with it, openat2(2) opens a link at the end of the path itself, in spite of
+            // RESOLVE_NO_SYMLINKS, instead of refusing it.
+            openat2(folder_opened, path, path_only, Mode::empty(), STRICT)
                 .step_on("open without following links", &format!("{folder}/{path}"))
         }
     }
