@@ -242,7 +242,10 @@ fn overlay(root: &OwnedFd, target: &str, layers: &[Layer], host: &[OwnedFd]) -> 
             Layer::Image { image, path } => image_path(*image, path),
             Layer::Host { .. } => format!("{LAYERS}/{number}"),
         };
-        if let (Layer::Host { .. }, Some(mount)) = (layer, host.next()) {
+        // Only the host's layers take a mount.
+        if matches!(layer, Layer::Host { .. })
+            && let Some(mount) = host.next()
+        {
             attach(root, mount.as_fd(), &path)?;
         }
         // A colon would begin another layer (overlayfs.rst).
