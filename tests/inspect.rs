@@ -95,3 +95,13 @@ fn a_name_is_an_installed_package_and_a_path_is_a_file() {
     let file = err(&fail(world.pack(["inspect", "hello"]), 1));
     assert!(file.contains("it is not a pack package"), "{file}");
 }
+
+#[test]
+fn an_installed_package_is_shown_as_its_file_is() {
+    let world = world_with_package();
+    let file = succeed(world.pack(["inspect", "hello.pkg", "--json"]));
+    succeed(world.pack(["install", "--yes", "hello.pkg"]));
+    std::fs::remove_file(world.home("hello.pkg")).unwrap();
+    let installed = succeed(world.pack(["inspect", "hello", "--json"]));
+    assert_eq!(out(&installed), out(&file));
+}
