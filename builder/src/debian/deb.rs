@@ -1,0 +1,194 @@
+//! Reads a `.deb` file through `dpkg-deb`, which knows every compression that Debian has used (deb(5)).
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdout, Command, Stdio};
+
+use pack_schemas::text::visible;
+use sha2::{Digest, Sha256};
+use tar::{Archive, EntryType};
+
+use super::path::clean;
+use super::tree::{Tree, entry};
+use super::{DebianError, StagedPackage, last_lines};
+
+/// The longest control file or script that is read, in bytes; the longest in Debian have some 100 kB.
+const LONGEST_CONTROL: u64 = 1 << 20;
+
+/// A downloaded Debian package.
+#[derive(Debug)]
+pub(super) struct Deb {
+    path: PathBuf,
+    pub(super) package: StagedPackage,
+    /// The links of its alternatives, where its script sets up any.
+    pub(super) alternatives: Option<Vec<String>>,
+}
+
+impl Deb {
+    /// Reads a file's hash and control data; a file with another hash than `expected` is not looked into.
+    pub(super) fn read(path: &Path, expected: Option<&str>) -> Result<Deb, DebianError> {
+        let sha256 = hash(path).map_err(|source| read(path, source))?;
+        if let Some(expected) = expected.filter(|expected| **expected != sha256) {
+            let (path, expected) = (path.to_owned(), expected.to_owned());
+            return Err(DebianError::Altered { path, expected, found: sha256 });
+        }
+        let mut control = BTreeMap::new();
+        each_entry(path, "--ctrl-tarfile", |entry| {
+            let name = String::from_utf8_lossy(&entry.path_bytes()).trim_start_matches("./").to_owned();
+            if matches!(name.as_str(), "control" | "postinst") {
+                let mut content = Vec::new();
+                entry.take(LONGEST_CONTROL).read_to_end(&mut content).map_err(|source| read(path, source))?;
+                control.insert(name, String::from_utf8_lossy(&content).into_owned());
+            }
+            Ok(())
+        })?;
+        let text = |name: &str| control.get(name).map(String::as_str).unwrap_or_default();
+        let field = |name| {
+            field(text("control"), name).ok_or(DebianError::Control { path: path.to_owned(), field: name })
+        };
+        let package = StagedPackage {
+            name: field("Package")?,
+            version: field("Version")?,
+            architecture: field("Architecture")?,
+            sha256,
+            source: field("Source").ok(),
+        };
+        Ok(Deb { path: path.to_owned(), package, alternatives: alternatives(text("postinst")) })
+    }
+
+    /// Lays the package's files into `tree`.
+    pub(super) fn unpack(&self, tree: &mut Tree) -> Result<(), DebianError> {
+        let owner = self.package.name.as_str();
+        each_entry(&self.path, "--fsys-tarfile", |content| {
+            let raw = content.path_bytes().into_owned();
+            let shown = String::from_utf8_lossy(&raw).into_owned();
+            let path = clean(&raw).map_err(|rule| entry(owner, &shown, rule))?;
+            let mode = content.header().mode().map_err(|source| read(&self.path, source))?;
+            let target = content.link_name_bytes().map(|name| name.into_owned()).unwrap_or_default();
+            match content.header().entry_type() {
+                EntryType::Directory => tree.folder(owner, &path, mode),
+                EntryType::Regular | EntryType::Continuous => tree.file(owner, &path, mode, content),
+                EntryType::Symlink => match String::from_utf8(target) {
+                    Ok(target) if !target.is_empty() => tree.link(owner, &path, &target),
+                    _ => Err(entry(owner, &shown, "where the link points is not UTF-8")),
+                },
+                EntryType::Link => {
+                    let target = clean(&target).map_err(|rule| entry(owner, &shown, rule))?;
+                    tree.hard_link(owner, &path, &target)
+                }
+                _ => Err(entry(owner, &shown, "it is neither file, folder nor link")),
+            }
+        })
+    }
+}
+
+/// Calls `act` for each entry of one of the two archives in a `.deb`.
+fn each_entry(
+    path: &Path,
+    which: &str,
+    mut act: impl FnMut(&mut tar::Entry<'_, ChildStdout>) -> Result<(), DebianError>,
+) -> Result<(), DebianError> {
+    let mut command = Command::new("dpkg-deb");
+    command.arg(which).arg(path).env_clear().env("PATH", super::apt::PATH).env("LC_ALL", "C.UTF-8");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|source| super::apt::not_started("dpkg-deb", source))?;
+    let mut archive =
+        child.stdout.take().map(Archive::new).ok_or_else(|| read(path, io::Error::other("no pipe")))?;
+    let walked = archive.entries().map_err(|source| read(path, source)).and_then(|entries| {
+        for content in entries {
+            act(&mut content.map_err(|source| read(path, source))?)?;
+        }
+        Ok(())
+    });
+    if walked.is_ok() {
+        // What follows the end of the archive is read too: dpkg-deb would take a closed pipe for a failure.
+        io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(|source| read(path, source))?;
+    } else {
+        drop(archive);
+    }
+    let output = child.wait_with_output().map_err(|source| read(path, source))?;
+    // Where dpkg-deb failed by itself, its word explains why the archive ended early.
+    if !output.status.success()
+        && !output.stderr.is_empty()
+        && !matches!(walked, Err(ref error) if !is_read(error))
+    {
+        return Err(DebianError::Tool {
+            tool: "dpkg-deb",
+            step: "unpack a package",
+            status: output.status.to_string(),
+            output: last_lines(&output.stderr),
+        });
+    }
+    walked
+}
+
+fn read(path: &Path, source: io::Error) -> DebianError {
+    DebianError::Read { path: path.to_owned(), source }
+}
+
+fn is_read(error: &DebianError) -> bool {
+    matches!(error, DebianError::Read { .. } | DebianError::Io { step: "unpack", .. })
+}
+
+fn hash(path: &Path) -> io::Result<String> {
+    let (mut file, mut hasher, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; 64 << 10]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hex::encode(hasher.finalize())),
+            length => hasher.update(&buffer[..length]),
+        }
+    }
+}
+
+/// The value of a one-line field (deb822(5)).
+fn field(control: &str, name: &str) -> Option<String> {
+    control.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        let value = value.trim();
+        (key.eq_ignore_ascii_case(name) && !value.is_empty()).then(|| visible(value))
+    })
+}
+
+/// The links that a script's `update-alternatives --install LINK NAME PATH PRIORITY` would make, as far as they are
+/// written out; nothing where it has no such call.
+fn alternatives(script: &str) -> Option<Vec<String>> {
+    let script = script.replace("\\\n", " ");
+    let calls =
+        script.lines().filter(|line| line.contains("update-alternatives") && line.contains("--install"));
+    let mut links: Option<Vec<String>> = None;
+    for call in calls {
+        let words: Vec<&str> = call.split_whitespace().collect();
+        let links = links.get_or_insert_default();
+        for pair in words.windows(2).filter(|pair| matches!(pair[0], "--install" | "--slave")) {
+            let link = pair[1].trim_matches(['"', '\'']);
+            if link.starts_with('/') && !link.contains('$') {
+                links.push(link.to_owned());
+            }
+        }
+    }
+    links
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_read_without_regard_to_case() {
+        let control = "Package: jq\nsource: jq-src (1.6)\nDescription: x\n Version: no\n";
+        assert_eq!(field(control, "Package").as_deref(), Some("jq"));
+        assert_eq!(field(control, "Source").as_deref(), Some("jq-src (1.6)"));
+        assert_eq!(field(control, "Version"), None);
+    }
+
+    #[test]
+    fn alternatives_are_found_in_scripts() {
+        let script = "#!/bin/sh\nupdate-alternatives --quiet --install /usr/bin/w w /usr/bin/w.procps 50 \\\n \
+                      --slave /usr/share/man/w.1 w.1 /x\nupdate-alternatives --install $X y z 1\n";
+        let links = alternatives(script).unwrap();
+        assert_eq!(links, ["/usr/bin/w", "/usr/share/man/w.1"]);
+        assert_eq!(alternatives("update-alternatives --remove x y"), None);
+    }
+}

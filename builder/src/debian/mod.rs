@@ -1,0 +1,286 @@
+//! `stage-packages`: Debian packages, with all that they depend on, unpacked into a folder without root.
+//!
+//! 1. [`apt`]: the host's own apt, with a state of its own in the caller's cache folder and a package database that is
+//!    empty, resolves, downloads and checks signatures and hashes. The host's package database is never looked at, so
+//!    the result does not depend on what is installed on the building machine.
+//! 2. [`deb`]: each file's hash is checked again, and its control data read.
+//! 3. [`tree`]: the packages are laid over each other in the order of their names, everything below `usr/`.
+//! 4. [`triggers`]: the caches that desktop libraries cannot do without are made.
+//!
+//! What is not done, since no script of a package is run: alternatives (`update-alternatives`), diversions, users and
+//! groups, debconf answers, configuration files that a script writes. Packages marked `Essential` come in only where
+//! something depends on them by name: a shell is the base's business.
+
+mod apt;
+mod deb;
+mod error;
+mod path;
+mod tree;
+mod triggers;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use pack_schemas::names::Architecture;
+use pack_schemas::text::visible;
+
+use apt::Apt;
+use deb::Deb;
+pub use error::DebianError;
+use tree::Tree;
+
+/// What to stage, and from where.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The packages' names: `[a-z0-9][a-z0-9+.-]+`, without version or architecture.
+    pub packages: Vec<String>,
+    /// A folder for apt's lists and the downloaded packages; made where it is missing, kept between builds. One build
+    /// uses it at a time, others wait.
+    pub cache: PathBuf,
+    /// The architecture of the package that is built; with [`Architecture::All`] only packages for all are allowed.
+    pub architecture: Architecture,
+    /// Where apt's sources, keys and preferences are: [`APT_FOLDER`] unless the caller has a reason.
+    pub apt_folder: PathBuf,
+    /// The present time: lists older than a day are fetched anew.
+    pub now: SystemTime,
+    /// Added to apt's otherwise empty environment: the variables by which a person names a proxy (`http_proxy`…).
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+/// Where Debian keeps apt's sources, keys and preferences.
+pub const APT_FOLDER: &str = "/etc/apt";
+
+impl Request {
+    /// Asks for `packages` from the host's own sources.
+    pub fn new(
+        packages: Vec<String>,
+        cache: PathBuf,
+        architecture: Architecture,
+        now: SystemTime,
+    ) -> Request {
+        Request { packages, cache, architecture, apt_folder: APT_FOLDER.into(), now, environment: Vec::new() }
+    }
+}
+
+/// A Debian package that was staged.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StagedPackage {
+    /// Its name.
+    pub name: String,
+    /// Its version in full, with epoch and Debian revision.
+    pub version: String,
+    /// Debian's name for its architecture, `all` included.
+    pub architecture: String,
+    /// SHA-256 of the `.deb` file, 64 hexadecimal digits.
+    pub sha256: String,
+    /// The source package, and its version where that differs: `glibc`, `gcc-defaults (1.203)`.
+    pub source: Option<String>,
+}
+
+/// How far the staging is.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// Another build is using the cache folder; this one waits for it.
+    Waiting,
+    /// apt fetches the lists of packages.
+    Updating,
+    /// apt finds out what is needed.
+    Resolving,
+    /// apt downloads what the cache has not got.
+    Downloading {
+        /// How many packages are needed.
+        packages: usize,
+        /// Their size, in bytes; what is in the cache already is included.
+        bytes: u64,
+    },
+    /// A package is being unpacked.
+    Unpacking {
+        /// Its name.
+        name: &'a str,
+        /// How many are done.
+        done: usize,
+        /// How many there are.
+        of: usize,
+    },
+    /// Something that the person who builds should know; the build goes on.
+    Note(Note),
+}
+
+/// Something left undone, which may or may not matter to the app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// Some lists could not be fetched; older ones, or those of other sources, are used.
+    ListsNotFetched {
+        /// apt's last lines.
+        output: String,
+    },
+    /// A package would choose alternatives when it is installed.
+    Alternatives {
+        /// The package.
+        package: String,
+        /// The links, as far as they are written out in its script.
+        links: Vec<String>,
+    },
+    /// A cache was not made, for want of the tool that makes it.
+    ToolMissing {
+        /// The tool.
+        tool: &'static str,
+        /// What the app will lack.
+        effect: &'static str,
+    },
+    /// A cache was not made, since its tool failed.
+    ToolFailed {
+        /// The tool.
+        tool: &'static str,
+        /// What the app will lack.
+        effect: &'static str,
+        /// The tool's last lines.
+        output: String,
+    },
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Note::ListsNotFetched { output } => {
+                write!(out, "some lists of packages could not be fetched, older ones are used: {output}")
+            }
+            Note::Alternatives { package, links } => {
+                write!(out, "`{package}` sets up alternatives when it is installed, which is not done here")?;
+                if !links.is_empty() {
+                    write!(out, ": {}", visible(&links.join(", ")))?;
+                }
+                Ok(())
+            }
+            Note::ToolMissing { tool, effect } => {
+                write!(out, "no `{tool}` here or among the packages: {effect}")
+            }
+            Note::ToolFailed { tool, effect, output } => write!(out, "`{tool}` failed ({output}): {effect}"),
+        }
+    }
+}
+
+/// Stages `request.packages` and all that they depend on (not what they recommend) into `target`, which must be empty
+/// or missing, and returns what was staged, sorted by name.
+///
+/// The same packages give the same tree. Everything lies below `usr/` with links `lib -> usr/lib` and so on beside it,
+/// as on an installed system; absolute links to something staged are made relative, so that they work at `/app` as well
+/// as at `/`. Set-uid, set-gid and sticky bits are dropped, and the building user can read everything.
+///
+/// After an error `target` may hold part of the packages: remove it.
+pub fn stage(
+    request: &Request,
+    target: &Path,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Vec<StagedPackage>, DebianError> {
+    for name in &request.packages {
+        check_name(name)?;
+    }
+    if request.packages.is_empty() {
+        return Ok(Vec::new());
+    }
+    let debs = Apt::open(request, progress)?.obtain(&request.packages, progress)?;
+    check_architecture(request.architecture, &debs)?;
+    unpack(&debs, target, progress)?;
+    for deb in &debs {
+        if let Some(links) = &deb.alternatives {
+            let (package, links) = (deb.package.name.clone(), links.clone());
+            progress(Progress::Note(Note::Alternatives { package, links }));
+        }
+    }
+    triggers::run(target, native(request.architecture), &mut |note| progress(Progress::Note(note)))?;
+    Ok(debs.into_iter().map(|deb| deb.package).collect())
+}
+
+/// Unpacks `.deb` files into `target` as [`stage`] does, without apt and its checks, and without triggers.
+///
+/// The files are laid over each other in the order of their packages' names, whatever the order of `files`.
+pub fn unpack_files(files: &[PathBuf], target: &Path) -> Result<Vec<StagedPackage>, DebianError> {
+    let mut debs = files.iter().map(|file| Deb::read(file, None)).collect::<Result<Vec<_>, _>>()?;
+    debs.sort_by(|left, right| left.package.cmp(&right.package));
+    unpack(&debs, target, &mut |_| ())?;
+    Ok(debs.into_iter().map(|deb| deb.package).collect())
+}
+
+fn unpack(debs: &[Deb], target: &Path, progress: &mut dyn FnMut(Progress<'_>)) -> Result<(), DebianError> {
+    let mut tree = Tree::create(target)?;
+    for (done, deb) in debs.iter().enumerate() {
+        progress(Progress::Unpacking { name: &deb.package.name, done, of: debs.len() });
+        deb.unpack(&mut tree)?;
+    }
+    tree.finish()
+}
+
+/// Debian Policy 5.6.7: at least two of lower-case letters, digits and `+-.`, a letter or digit first. That also keeps
+/// names apart from apt's options.
+fn check_name(name: &str) -> Result<(), DebianError> {
+    let first = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let rest = |byte: u8| first(byte) || b"+-.".contains(&byte);
+    if name.len() >= 2
+        && name.len() <= 128
+        && name.bytes().all(rest)
+        && name.bytes().next().is_some_and(first)
+    {
+        return Ok(());
+    }
+    Err(DebianError::BadName { name: name.chars().take(64).collect() })
+}
+
+fn check_architecture(wanted: Architecture, debs: &[Deb]) -> Result<(), DebianError> {
+    let foreign = |deb: &&Deb| ![wanted.as_str(), "all"].contains(&deb.package.architecture.as_str());
+    match debs.iter().find(foreign) {
+        None => Ok(()),
+        Some(deb) => Err(DebianError::WrongArchitecture {
+            package: deb.package.name.clone(),
+            architecture: deb.package.architecture.clone(),
+            wanted,
+        }),
+    }
+}
+
+/// The architecture that apt resolves for: a package for all still depends on, and is looked up on, a real one.
+fn native(architecture: Architecture) -> Architecture {
+    if architecture == Architecture::All { Architecture::HOST } else { architecture }
+}
+
+/// Makes a folder and those above it.
+fn make_folder(path: &Path) -> Result<(), DebianError> {
+    fs::create_dir_all(path).map_err(|source| DebianError::io("make the folder", path, source))
+}
+
+/// The last lines of what a program said, short enough to show and with nothing in it that steers a terminal.
+fn last_lines(output: &[u8]) -> String {
+    const LINES: usize = 6;
+    const CHARACTERS: usize = 600;
+    let text = String::from_utf8_lossy(output);
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let text = lines[lines.len().saturating_sub(LINES)..].join("; ");
+    let skipped = text.chars().count().saturating_sub(CHARACTERS);
+    visible(&text.chars().skip(skipped).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_debian_policy() {
+        for good in ["jq", "g++", "libstdc++6", "0ad", "python3.11"] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a", "-y", "Jq", "a b", "jq=1", "jq:i386", "jq/stable", "jq*", "--help", "é1", "a\nb"]
+        {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_the_end_of_an_output_is_shown() {
+        assert_eq!(last_lines(b"a\n\n b \x1b[0m\n"), "a; b \\u{1b}[0m");
+        assert!(last_lines(&[b'x'; 100_000]).len() <= 600);
+        assert_eq!(last_lines(b"1\n2\n3\n4\n5\n6\n7\n"), "2; 3; 4; 5; 6; 7");
+    }
+}
