@@ -74,7 +74,11 @@ impl Place {
     }
 
     /// A program, as the measuring user.
-    fn command<S: AsRef<OsStr>>(&self, program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = S>) -> Command {
+    fn command<S: AsRef<OsStr>>(
+        &self,
+        program: impl AsRef<OsStr>,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
         let mut command = Command::new("setpriv");
         if rustix::process::geteuid().is_root() {
             command.args([&format!("--reuid={USER}"), &format!("--regid={USER}"), "--clear-groups"]);
@@ -91,7 +95,8 @@ impl Place {
 
     fn run_to_end(&self, mut command: Command) -> Duration {
         let begin = Instant::now();
-        let output = command.stderr(Stdio::piped()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let output =
+            command.stderr(Stdio::piped()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let time = begin.elapsed();
         assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
         time
@@ -125,7 +130,11 @@ impl Table {
             let middle = median(times);
             let ms = |time: &Duration| time.as_secs_f64() * 1000.0;
             let range = format!("{:.1} – {:.1}", ms(&times[0]), ms(&times[times.len() - 1]));
-            println!("| {name} | {:.1} | {range} | {:.2} |", ms(&middle), middle.as_secs_f64() / base.as_secs_f64());
+            println!(
+                "| {name} | {:.1} | {range} | {:.2} |",
+                ms(&middle),
+                middle.as_secs_f64() / base.as_secs_f64()
+            );
         }
     }
 }
@@ -152,7 +161,12 @@ fn start(place: &Place, rounds: usize) {
     .expect("a manifest");
     place.own("trivial");
     let package = place.path("trivial.pkg");
-    place.run_to_end(place.pack(["build".as_ref(), place.path("trivial").as_os_str(), "-o".as_ref(), package.as_os_str()]));
+    place.run_to_end(place.pack([
+        "build".as_ref(),
+        place.path("trivial").as_os_str(),
+        "-o".as_ref(),
+        package.as_os_str(),
+    ]));
     place.run_to_end(place.pack(["install".as_ref(), "--yes".as_ref(), package.as_os_str()]));
     let mount = place.path("home/mount");
     fs::create_dir(&mount).expect("a mount point");
@@ -188,7 +202,10 @@ fn start(place: &Place, rounds: usize) {
         }
         measure("pack run", place.pack(["run", "trivial"]));
     }
-    table.print("start of a trivial app", if with_bubblewrap { "bubblewrap, plain folder" } else { "unshare -Ur true" });
+    table.print(
+        "start of a trivial app",
+        if with_bubblewrap { "bubblewrap, plain folder" } else { "unshare -Ur true" },
+    );
 }
 
 /// The namespaces and mounts that pack makes, as far as bubblewrap has them.
@@ -223,8 +240,12 @@ fn build(place: &Place, rounds: usize) {
         mksquashfs.args(words.split_whitespace());
         table.add("mksquashfs", place.run_to_end(mksquashfs));
         let _ = fs::remove_file(&package);
-        let arguments =
-            ["build".as_ref(), place.path("tree").into_os_string(), "-o".into(), package.clone().into_os_string()];
+        let arguments = [
+            "build".as_ref(),
+            place.path("tree").into_os_string(),
+            "-o".into(),
+            package.clone().into_os_string(),
+        ];
         table.add("pack build (parts, image, index, signature)", place.run_to_end(place.pack(arguments)));
     }
     table.print("build of the tree", "mksquashfs");

@@ -50,7 +50,8 @@ impl Context {
     /// Where `HOME` or an XDG variable is not an absolute path; the specification tells to ignore a relative one, and
     /// ignoring it would put a user's packages in a place that they did not ask for.
     pub fn xdg(&self) -> Result<XdgFolders, Failure> {
-        let home = absolute("HOME")?.ok_or_else(|| Failure::new("the environment variable HOME is not set"))?;
+        let home =
+            absolute("HOME")?.ok_or_else(|| Failure::new("the environment variable HOME is not set"))?;
         let data = absolute("XDG_DATA_HOME")?.unwrap_or_else(|| home.join(".local/share"));
         let cache = absolute("XDG_CACHE_HOME")?.unwrap_or_else(|| home.join(".cache"));
         let pack = absolute("PACK_HOME")?.unwrap_or_else(|| data.join("pack"));

@@ -5,10 +5,8 @@ use pack_schemas::text::visible;
 
 /// The plan as lines of text. Text that comes from the package or the environment is made visible.
 pub fn explain(plan: &Plan) -> Vec<String> {
-    let mut lines = vec![format!(
-        "{}.{} (version {}, revision {})",
-        plan.package, plan.app, plan.version, plan.revision
-    )];
+    let mut lines =
+        vec![format!("{}.{} (version {}, revision {})", plan.package, plan.app, plan.version, plan.revision)];
     let mut section = |title: &str, body: Vec<String>| {
         lines.push(String::new());
         lines.push(title.to_owned());
@@ -69,7 +67,10 @@ fn program(plan: &Plan) -> Vec<String> {
     let mut words = vec![plan.program.clone()];
     words.extend(plan.arguments.iter().map(|argument| format!("{argument:?}")));
     words.push("and the arguments given".to_owned());
-    vec![words.join(" "), format!("in the first of these folders that exists: {}", plan.working_folders.join(", "))]
+    vec![
+        words.join(" "),
+        format!("in the first of these folders that exists: {}", plan.working_folders.join(", ")),
+    ]
 }
 
 fn entry(entry: &Entry) -> [String; 3] {

@@ -37,7 +37,13 @@ use failure::Failure;
 
 /// Builds, installs and runs confined application packages, without privilege.
 #[derive(Parser)]
-#[command(name = "pack", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "pack",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 struct Cli {
     #[command(flatten)]
     talk: terminal::Options,

@@ -42,7 +42,12 @@ pub struct Arguments {
     /// The package or one of its apps, and the app's arguments: everything after the name is the app's, but for one
     /// `--` right behind it
     // One list, so that no option of pack's is looked for behind the name (CVE-2024-32462).
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "NAME[.APP] [ARGS]")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "NAME[.APP] [ARGS]"
+    )]
     words: Vec<OsString>,
 }
 
@@ -119,7 +124,9 @@ fn launch(arguments: &Arguments, context: &Context) -> Result<ExitCode, Failure>
 
 fn parse_target(target: &str) -> Result<(PackageName, Option<Name>), Failure> {
     let wrong = |error: &dyn std::error::Error| {
-        Failure::usage(format!("`{}` names no app", visible(target))).because(error).hint("write NAME or NAME.APP")
+        Failure::usage(format!("`{}` names no app", visible(target)))
+            .because(error)
+            .hint("write NAME or NAME.APP")
     };
     let (name, app) = match target.split_once('.') {
         Some((name, app)) => (name, Some(app)),
@@ -193,7 +200,8 @@ fn main_app(opened: &Opened) -> Result<Name, Failure> {
         (Some((name, _)), ..) | (None, Some(name), None) => Ok(name.clone()),
         (None, None, _) => Err(Failure::new(format!("`{}` has no apps", manifest.name))),
         (None, Some(_), Some(_)) => {
-            let known: Vec<String> = manifest.apps.keys().map(|app| format!("{}.{app}", manifest.name)).collect();
+            let known: Vec<String> =
+                manifest.apps.keys().map(|app| format!("{}.{app}", manifest.name)).collect();
             Err(Failure::new(format!("`{}` has no app of that name", manifest.name))
                 .hint(format!("it has {}", known.join(", "))))
         }
@@ -209,17 +217,21 @@ fn make_plan(
     app: &Name,
 ) -> Result<Plan, Failure> {
     let text = |path: std::path::PathBuf, what: &str| {
-        path.into_os_string().into_string().map_err(|_| Failure::new(format!("{what} has a name that is not UTF-8")))
+        path.into_os_string()
+            .into_string()
+            .map_err(|_| Failure::new(format!("{what} has a name that is not UTF-8")))
     };
     let home = text(xdg.home.clone(), "the home folder")?;
-    let working_folder = std::env::current_dir().ok().and_then(|folder| folder.into_os_string().into_string().ok());
+    let working_folder =
+        std::env::current_dir().ok().and_then(|folder| folder.into_os_string().into_string().ok());
     let variables: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     let failed = |error: &dyn std::error::Error| {
         Failure::new(format!("cannot plan the launch of `{}`", visible(&arguments.target()))).because(error)
     };
-    let host = host::gather(variables, &home, working_folder, wanted(opened)).map_err(|error| failed(&error))?;
+    let host =
+        host::gather(variables, &home, working_folder, wanted(opened)).map_err(|error| failed(&error))?;
     let request = Request {
         manifest: &opened.package.envelope().manifest,
         revision: opened.revision,

@@ -99,7 +99,11 @@ fn redis_without_its_plug_cannot_be_reached() {
     let mut client = Command::new("redis-cli");
     client.args(["-p", &port, "PING"]);
     let refused = client.output().unwrap();
-    assert!(!out(&refused).contains("PONG") && err(&refused).contains("Connection refused"), "{}", err(&refused));
+    assert!(
+        !out(&refused).contains("PONG") && err(&refused).contains("Connection refused"),
+        "{}",
+        err(&refused)
+    );
 }
 
 fn free_port() -> String {
@@ -145,7 +149,10 @@ fn galculator_shows_its_window_started_from_its_desktop_entry() {
     let exec = std::fs::read_to_string(&entry).unwrap();
     let exec = exec.lines().find_map(|line| line.strip_prefix("Exec=")).unwrap().to_owned();
     let mut shell = world.command("sh");
-    shell.args(["-c", &format!("exec {exec}")]).env("DISPLAY", &display.name).env("XAUTHORITY", &display.authority);
+    shell
+        .args(["-c", &format!("exec {exec}")])
+        .env("DISPLAY", &display.name)
+        .env("XAUTHORITY", &display.authority);
     let _app = Ended(shell.spawn().unwrap());
     let mut window = None;
     eventually("a window of galculator's", || {
@@ -199,13 +206,20 @@ impl XServer {
         let folder = tempfile::tempdir().unwrap();
         // The server finds a free number itself and tells it.
         let mut server = Command::new("Xvfb");
-        server.args(["-displayfd", "1", "-screen", "0", "1024x768x24", "-nolisten", "tcp", "-auth"]).arg(&authority);
+        server
+            .args(["-displayfd", "1", "-screen", "0", "1024x768x24", "-nolisten", "tcp", "-auth"])
+            .arg(&authority);
         server.stdout(Stdio::piped()).stderr(Stdio::null());
         // The cookie is for any display: the number is not known yet.
         let cookie = "0123456789abcdef0123456789abcdef";
         for display in 0..32 {
             let mut xauth = Command::new("xauth");
-            xauth.arg("-f").arg(&authority).args(["add", &format!("{}/unix:{display}", hostname()), ".", cookie]);
+            xauth.arg("-f").arg(&authority).args([
+                "add",
+                &format!("{}/unix:{display}", hostname()),
+                ".",
+                cookie,
+            ]);
             succeed(xauth);
         }
         let mut server = server.spawn().unwrap();
@@ -231,7 +245,8 @@ impl XServer {
         let mut tool = self.tool("xwininfo");
         let output = tool.args(["-root", "-tree"]).output().unwrap();
         let tree = out(&output);
-        let line = tree.lines().find(|line| line.contains(&format!("\"{name}\"")) && !line.contains(" 1x1+"))?;
+        let line =
+            tree.lines().find(|line| line.contains(&format!("\"{name}\"")) && !line.contains(" 1x1+"))?;
         let id = line.split_whitespace().next()?.to_owned();
         let mut tool = self.tool("xwininfo");
         let state = out(&tool.args(["-id", &id]).output().unwrap());

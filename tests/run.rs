@@ -49,7 +49,14 @@ fn cve_2024_32462_what_follows_the_name_is_never_an_option_of_packs() {
 #[test]
 fn the_status_is_the_apps() {
     let world = script(r#"shift; eval "$@""#);
-    for (line, status) in [("exit 0", 0), ("exit 1", 1), ("exit 42", 42), ("exit 255", 255), ("kill -9 $$", 137), ("kill -15 $$", 143)] {
+    for (line, status) in [
+        ("exit 0", 0),
+        ("exit 1", 1),
+        ("exit 42", 42),
+        ("exit 255", 255),
+        ("kill -9 $$", 137),
+        ("kill -15 $$", 143),
+    ] {
         let output = world.pack(["run", "script", line]).output().unwrap();
         assert_eq!(output.status.code(), Some(status), "{line}\n{}", err(&output));
     }
@@ -65,7 +72,11 @@ fn what_keeps_an_app_from_starting_has_statuses_of_its_own() {
     let package = world.build("project");
     succeed(world.pack(["install".as_ref(), "--yes".as_ref(), package.as_os_str()]));
     let failed = fail(world.pack(["run", "broken.gone"]), 127);
-    assert!(err(&failed).contains("`/app/bin/gone`, or the interpreter that it names, is not there"), "{}", err(&failed));
+    assert!(
+        err(&failed).contains("`/app/bin/gone`, or the interpreter that it names, is not there"),
+        "{}",
+        err(&failed)
+    );
     fail(world.pack(["run", "broken.interpreter"]), 127);
     let failed = fail(world.pack(["run", "broken.data"]), 126);
     assert!(err(&failed).contains("`/app/bin/data` cannot be executed"), "{}", err(&failed));
@@ -92,7 +103,10 @@ fn streams_pass_through() {
     let mut output = Vec::new();
     app.stdout.take().unwrap().read_to_end(&mut output).unwrap();
     assert!(output == megabyte, "{} bytes", output.len());
-    assert!(started.elapsed() < Duration::from_secs(4), "the end of the output is seen when the app closes it");
+    assert!(
+        started.elapsed() < Duration::from_secs(4),
+        "the end of the output is seen when the app closes it"
+    );
     writer.join().unwrap();
     let output = app.wait_with_output().unwrap();
     assert_eq!(err(&output), "error\n");
@@ -121,7 +135,11 @@ fn a_damaged_package_gives_an_error_and_one_line_and_never_other_bytes() {
     let world = World::with_key();
     let manifest = "name: damaged\nversion: '1'\nbase: host\napps: {damaged: {command: bin/read}}\n\
                     parts: {damaged: {plugin: dump, source: files}}\n";
-    world.project("project", manifest, &[("bin/read", "#!/bin/sh\ncat /app/good; for i in 1 2 3; do cat /app/letter; done")]);
+    world.project(
+        "project",
+        manifest,
+        &[("bin/read", "#!/bin/sh\ncat /app/good; for i in 1 2 3; do cat /app/letter; done")],
+    );
     // Bytes that do not compress, so that they can be found in the image.
     let mut state = 1_u32;
     let letter: Vec<u8> = (0..100_000)
@@ -137,7 +155,8 @@ fn a_damaged_package_gives_an_error_and_one_line_and_never_other_bytes() {
 
     let installed = world.home(".local/share/pack/packages/damaged/x1.pkg");
     let mut bytes = std::fs::read(&installed).unwrap();
-    let at = bytes.windows(64).position(|window| window == &letter[500..564]).expect("the letter is stored plain");
+    let at =
+        bytes.windows(64).position(|window| window == &letter[500..564]).expect("the letter is stored plain");
     bytes[at] ^= 1;
     // The file is read-only, and stays the same file.
     std::fs::set_permissions(&installed, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
@@ -232,7 +251,9 @@ fn ctrl_c_ends_the_whole_app_and_gives_the_terminal_back() {
     let status = terminal.child.wait().unwrap();
     assert_eq!(status.code(), Some(130));
     let mode = rustix::termios::tcgetattr(&terminal.master).unwrap();
-    assert!(mode.local_modes.contains(rustix::termios::LocalModes::ICANON | rustix::termios::LocalModes::ECHO));
+    assert!(
+        mode.local_modes.contains(rustix::termios::LocalModes::ICANON | rustix::termios::LocalModes::ECHO)
+    );
 }
 
 #[test]
@@ -252,7 +273,10 @@ fn cve_2017_5226_characters_cannot_be_put_into_the_callers_terminal() {
     let mut terminal = OnTerminal::run(&world, &["run", "probe", "--", "attempts", "/x", "1", "x"]);
     let text = terminal.read_until("listmount");
     for attempt in ["tiocsti-0", "tiocsti-1", "tiocsti-2", "tiocsti-3", "tioclinux-0", "tioclinux-1"] {
-        let line = text.lines().find(|line| line.starts_with(attempt)).unwrap_or_else(|| panic!("{attempt}: {text}"));
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(attempt))
+            .unwrap_or_else(|| panic!("{attempt}: {text}"));
         assert!(line.contains("EPERM"), "{line}");
     }
     terminal.child.wait().unwrap();
@@ -263,7 +287,13 @@ fn explain_tells_the_plan_and_runs_nothing() {
     let world = script("echo ran");
     let text = out(&succeed(world.pack(["run", "--explain", "script"])));
     assert!(!text.contains("ran\n"), "{text}");
-    for told in ["script.script (version 1, revision x1)", "/usr", "network  a loopback interface", "no_new_privs", "/app/bin/script \"first\""] {
+    for told in [
+        "script.script (version 1, revision x1)",
+        "/usr",
+        "network  a loopback interface",
+        "no_new_privs",
+        "/app/bin/script \"first\"",
+    ] {
         assert!(text.contains(told), "{told}: {text}");
     }
 }

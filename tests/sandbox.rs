@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use support::{World, eventually, out, succeed};
 
 /// What must work; everything else that the probe tries must not.
-const ALLOWED: &[&str] = &["write-tmp", "write-home", "write-common", "write-runtime", "write-shm", "chmod-plain"];
+const ALLOWED: &[&str] =
+    &["write-tmp", "write-home", "write-common", "write-runtime", "write-shm", "chmod-plain"];
 
 /// Attempts by name, and how they ended.
 fn attempts(output: &str) -> BTreeMap<String, String> {
@@ -46,7 +47,12 @@ impl Host {
 
     fn arguments(&self, world: &World) -> [String; 4] {
         let secret = world.write("secret.txt", "secret");
-        ["attempts".to_owned(), secret.into_os_string().into_string().unwrap(), self.port(), self.name.clone()]
+        [
+            "attempts".to_owned(),
+            secret.into_os_string().into_string().unwrap(),
+            self.port(),
+            self.name.clone(),
+        ]
     }
 }
 
@@ -155,9 +161,12 @@ fn both_network_plugs_give_both_directions() {
 #[test]
 fn cve_2024_1724_home_gives_visible_files_and_plants_nothing() {
     let world = World::with_key();
-    for (name, text) in
-        [("Documents/letter.txt", "Dear"), (".ssh/id_ed25519", "key"), ("bin/tool", "#!/bin/sh"), ("plain.txt", "p")]
-    {
+    for (name, text) in [
+        ("Documents/letter.txt", "Dear"),
+        (".ssh/id_ed25519", "key"),
+        ("bin/tool", "#!/bin/sh"),
+        ("plain.txt", "p"),
+    ] {
         world.write(name, text);
     }
     std::os::unix::fs::symlink("/etc", world.home("link-out")).unwrap();

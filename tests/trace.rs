@@ -13,6 +13,7 @@ fn calls<'a>(trace: &'a str, names: &[&str]) -> Vec<&'a str> {
         .lines()
         .filter(|line| {
             let call = line.split_once(' ').map_or(*line, |(_, call)| call.trim_start());
+            // A call that another process's came into the middle of stands on two lines; the first has its arguments.
             names.iter().any(|name| call.starts_with(&format!("{name}("))) && !line.contains(" = -1 ")
         })
         .collect()
@@ -37,7 +38,7 @@ fn an_install_and_a_run_use_no_set_uid_program_and_mount_nothing_outside() {
     let executed = calls(&trace, &["execve"]);
     assert!(executed.len() >= 4, "{executed:?}");
     for line in &executed {
-        let path = line.split('"').nth(1).unwrap();
+        let path = line.split('"').nth(1).unwrap_or_else(|| panic!("{line}"));
         // A path inside the sandbox need not exist out here; those that do are looked at.
         if let Ok(found) = std::fs::metadata(path) {
             assert_eq!(found.mode() & 0o6000, 0, "{path} is set-uid or set-gid");
@@ -51,12 +52,16 @@ fn an_install_and_a_run_use_no_set_uid_program_and_mount_nothing_outside() {
         let Some((pid, call)) = line.split_once(' ') else { continue };
         let call = call.trim_start();
         let made = call.contains("clone3(") || call.contains("clone(") || call.contains("<... clone");
-        if made && (call.contains("CLONE_NEWNS") && call.contains("CLONE_NEWUSER") || inside.contains(&pid.to_owned())) {
+        if made
+            && (call.contains("CLONE_NEWNS") && call.contains("CLONE_NEWUSER")
+                || inside.contains(&pid.to_owned()))
+        {
             if let Some(child) = call.rsplit(" = ").next().and_then(|end| end.split_whitespace().next()) {
                 inside.push(child.to_owned());
             }
         }
-        let mounts = ["mount(", "move_mount(", "pivot_root(", "umount2("].iter().any(|name| call.starts_with(name));
+        let mounts =
+            ["mount(", "move_mount(", "pivot_root(", "umount2("].iter().any(|name| call.starts_with(name));
         if mounts && !call.contains(" = -1 ") {
             assert!(inside.contains(&pid.to_owned()), "{line} is made outside: {inside:?}");
         }

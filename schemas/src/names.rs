@@ -65,7 +65,10 @@ checked_text!(PackageName);
 impl FromStr for PackageName {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
-        if (2..=40).contains(&text.len()) && is_dashed_name(text) && text.bytes().any(|b| b.is_ascii_lowercase()) {
+        if (2..=40).contains(&text.len())
+            && is_dashed_name(text)
+            && text.bytes().any(|b| b.is_ascii_lowercase())
+        {
             return Ok(PackageName(text.to_owned()));
         }
         Err(NameError::new(
@@ -286,7 +289,8 @@ mod tests {
             assert!(good.parse::<PackageName>().is_ok(), "{good}");
         }
         let long = "a".repeat(41);
-        for bad in ["", "a", "12", "Foo", "a--b", "-a", "a-", "a_b", "a/b", "..", "a b", "é", long.as_str()] {
+        for bad in ["", "a", "12", "Foo", "a--b", "-a", "a-", "a_b", "a/b", "..", "a b", "é", long.as_str()]
+        {
             assert!(bad.parse::<PackageName>().is_err(), "{bad}");
         }
     }

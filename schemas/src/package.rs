@@ -204,7 +204,7 @@ impl Footer {
         if total != Some(file_size) {
             return Err(layout("the lengths in the footer do not add up to the size of the file"));
         }
-        if footer.image % IMAGE_ALIGNMENT != 0 || footer.index % PAGE_SIZE as u64 != 0 {
+        if !footer.image.is_multiple_of(IMAGE_ALIGNMENT) || !footer.index.is_multiple_of(PAGE_SIZE as u64) {
             return Err(layout("the image or the index is not a whole number of pages"));
         }
         Ok(footer)
@@ -356,10 +356,7 @@ mod tests {
     fn lengths_that_overflow_or_do_not_add_up_are_refused() {
         let long = Footer { image: u64::MAX - 4095, index: 8192, ..footer() };
         for (footer, size) in [(long, 4096 + 300 + 2 + 64), (footer(), 1), (footer(), u64::MAX)] {
-            assert!(matches!(
-                Footer::parse(&footer.to_bytes(), size),
-                Err(PackageError::Layout { .. })
-            ));
+            assert!(matches!(Footer::parse(&footer.to_bytes(), size), Err(PackageError::Layout { .. })));
         }
     }
 
@@ -367,9 +364,9 @@ mod tests {
     fn a_signature_holds_for_its_own_envelope_only() {
         let key = SigningKey::from_bytes(&[7; 32]);
         let signature = sign(b"envelope", &key);
-        assert_eq!(verify(b"envelope", &[signature.clone()]).unwrap(), [signature.key]);
+        assert_eq!(verify(b"envelope", std::slice::from_ref(&signature)).unwrap(), [signature.key]);
         assert!(matches!(
-            verify(b"another", &[signature.clone()]),
+            verify(b"another", std::slice::from_ref(&signature)),
             Err(PackageError::BadSignature { .. })
         ));
         let other_key = Signature { key: sign(b"x", &SigningKey::from_bytes(&[8; 32])).key, ..signature };

@@ -8,7 +8,9 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+};
 
 use crate::sandbox::seccomp::app_filter;
 use crate::sys;
@@ -97,7 +99,11 @@ pub fn examine(surroundings: &Surroundings) -> Vec<Ability> {
                 "use a kernel with overlayfs (module `overlay`; `modprobe overlay`), version 5.11 or later",
             ),
         ),
-        useful("Landlock", "with the network plug: abstract sockets are shut, connect and bind apart", landlock()),
+        useful(
+            "Landlock",
+            "with the network plug: abstract sockets are shut, connect and bind apart",
+            landlock(),
+        ),
         useful("session bus", "desktop services, in a later version of pack", session_bus(surroundings)),
     ]
 }
@@ -173,7 +179,8 @@ fn seccomp() -> Finding {
 }
 
 fn landlock() -> Finding {
-    let mend = "use Linux 6.12 or later with Landlock among its security modules (boot option lsm=landlock,…)";
+    let mend =
+        "use Linux 6.12 or later with Landlock among its security modules (boot option lsm=landlock,…)";
     match sys::landlock::version() {
         Ok(version) if version >= 6 => Finding::Works(format!("version {version}")),
         Ok(version) => missing(&format!("it has version {version}; sockets are in version 6"), mend),

@@ -48,18 +48,25 @@ fn display_number(name: &str) -> Option<u32> {
 fn cookies_for(bytes: &[u8], number: u32) -> Vec<u8> {
     let mut kept = Vec::new();
     let mut rest = bytes;
-    while let Some((entry, family, display, after)) = split_entry(rest) {
-        let local = family == FAMILY_LOCAL || family == FAMILY_WILD;
-        if local && (display.is_empty() || display == number.to_string().as_bytes()) {
-            kept.extend_from_slice(entry);
+    while let Some((entry, after)) = split_entry(rest) {
+        let local = entry.family == FAMILY_LOCAL || entry.family == FAMILY_WILD;
+        if local && (entry.display.is_empty() || entry.display == number.to_string().as_bytes()) {
+            kept.extend_from_slice(entry.whole);
         }
         rest = after;
     }
     kept
 }
 
-/// The first entry whole, its family, its display number, and what follows.
-fn split_entry(bytes: &[u8]) -> Option<(&[u8], u16, &[u8], &[u8])> {
+/// An entry of an authority file.
+struct Cookie<'a> {
+    whole: &'a [u8],
+    family: u16,
+    display: &'a [u8],
+}
+
+/// The first entry, and what follows it.
+fn split_entry(bytes: &[u8]) -> Option<(Cookie<'_>, &[u8])> {
     let family = u16::from_be_bytes(bytes.get(..2)?.try_into().ok()?);
     let mut at = 2;
     let mut fields = [&bytes[..0]; 4];
@@ -68,7 +75,7 @@ fn split_entry(bytes: &[u8]) -> Option<(&[u8], u16, &[u8], &[u8])> {
         *field = bytes.get(at + 2..at + 2 + length)?;
         at += 2 + length;
     }
-    Some((&bytes[..at], family, fields[1], &bytes[at..]))
+    Some((Cookie { whole: &bytes[..at], family, display: fields[1] }, &bytes[at..]))
 }
 
 #[cfg(test)]
@@ -86,9 +93,14 @@ mod tests {
 
     #[test]
     fn only_local_displays_are_found() {
-        for (name, number) in
-            [(":0", Some(0)), (":99.1", Some(99)), ("unix:3", Some(3)), ("host:0", None), ("", None), (":", None)]
-        {
+        for (name, number) in [
+            (":0", Some(0)),
+            (":99.1", Some(99)),
+            ("unix:3", Some(3)),
+            ("host:0", None),
+            ("", None),
+            (":", None),
+        ] {
             assert_eq!(display_number(name), number, "{name}");
         }
         for name in [":-1", ":+1", ":999999", ":1a", "/tmp/x:0", "::1:0"] {

@@ -46,7 +46,7 @@ impl<'a> Cursor<'a> {
         stretch: Stretch,
         reference: Reference,
     ) -> Result<Cursor<'a>, ImageError> {
-        let block = stretch.start.checked_add(reference.block).unwrap_or(u64::MAX);
+        let block = stretch.start.saturating_add(reference.block);
         Cursor::at_place(blocks, stretch, Place { block, offset: usize::from(reference.offset) })
     }
 

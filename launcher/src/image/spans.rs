@@ -93,7 +93,7 @@ fn fill(covered: &mut Vec<Range<u64>>, gap: Range<u64>) {
 /// The blocks of everything but files: superblock, options, metadata blocks, lists, and fragment blocks.
 fn structures(reader: &Reader) -> Result<Vec<Range<u64>>, ImageError> {
     let superblock = *reader.superblock();
-    let mut blocks = vec![0..SUPERBLOCK_SIZE as u64];
+    let mut blocks = Vec::from([Range { start: 0, end: SUPERBLOCK_SIZE as u64 }]);
     if superblock.flags.compressor_options() {
         blocks.push(metadata_block(reader, SUPERBLOCK_SIZE as u64)?);
     }

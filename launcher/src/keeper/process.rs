@@ -44,10 +44,18 @@ const FAILED: i32 = 1;
 
 /// Serves until the other end of the channel is closed, and ends the process.
 pub(super) fn run(task: &Task<'_>, reader: Reader) -> ! {
-    match prepare(task).and_then(|ready| start(task, reader, ready)) {
+    match prepare(task) {
+        Ok(ready) => start(task, reader, ready),
+        Err(error) => end(&task.channel, Err(error)),
+    }
+}
+
+/// Ends the process, with all its threads, and tells the launcher what failed.
+fn end(channel: &OwnedFd, result: Result<(), StepError>) -> ! {
+    match result {
         Ok(()) => exit_now(0),
         Err(error) => {
-            tell(&task.channel, &error);
+            tell(channel, &error);
             exit_now(FAILED)
         }
     }
@@ -102,8 +110,8 @@ fn processors() -> usize {
     count.clamp(THREADS_LEAST, THREADS_MOST)
 }
 
-/// Starts the threads, tells the launcher, and attends to it until it goes. Returns where that failed.
-fn start(task: &Task<'_>, reader: Reader, ready: Ready) -> Result<(), StepError> {
+/// Starts the threads, tells the launcher, and attends to it until it goes.
+fn start(task: &Task<'_>, reader: Reader, ready: Ready) -> ! {
     let Ready { mut mount, devices, reporter } = ready;
     let server = Server::new(reader, owner(task), {
         let reporter = Arc::clone(&reporter);
@@ -113,16 +121,18 @@ fn start(task: &Task<'_>, reader: Reader, ready: Ready) -> Result<(), StepError>
     // A thread makes its last call that the filter would not let pass before it waits here.
     let confined = Barrier::new(devices.len() + 1);
     std::thread::scope(|scope| {
-        for device in &devices {
+        let started = devices.iter().try_for_each(|device| {
             let (server, filter, confined) = (&server, &filter, &confined);
-            std::thread::Builder::new()
-                .stack_size(STACK_SIZE)
-                .spawn_scoped(scope, move || serve_confined(server, device.as_fd(), filter, confined))
-                .step("start a thread")?;
-        }
-        confinement::confine_thread(&filter)?;
-        confined.wait();
-        attend(&task.channel, &mut mount, &reporter)
+            let serve = move || serve_confined(server, device.as_fd(), filter, confined);
+            let thread = std::thread::Builder::new().stack_size(STACK_SIZE);
+            thread.spawn_scoped(scope, serve).step("start a thread").map(drop)
+        });
+        let result = started.and_then(|()| confinement::confine_thread(&filter)).and_then(|()| {
+            confined.wait();
+            attend(&task.channel, &mut mount, &reporter)
+        });
+        // The threads end with the process: they wait for the kernel, which has no more to ask.
+        end(&task.channel, result)
     })
 }
 

@@ -75,8 +75,19 @@ pub enum TopEntry {
 /// architecture's (such as `x86_64-linux-gnu`). What does not exist is never named in a search path, and no path has
 /// an empty element (CVE-2020-27348).
 pub const SEARCH_FOLDERS: &[&str] = &[
-    "usr/local/bin", "usr/local/sbin", "usr/bin", "usr/sbin", "bin", "sbin", "usr/local/lib", "usr/lib", "lib",
-    "usr/lib/TRIPLET", "lib/TRIPLET", "usr/local/share", "usr/share",
+    "usr/local/bin",
+    "usr/local/sbin",
+    "usr/bin",
+    "usr/sbin",
+    "bin",
+    "sbin",
+    "usr/local/lib",
+    "usr/lib",
+    "lib",
+    "usr/lib/TRIPLET",
+    "lib/TRIPLET",
+    "usr/local/share",
+    "usr/share",
 ];
 
 /// Why no plan can be made.
@@ -206,7 +217,8 @@ fn data_folders(request: &Request<'_>) -> [String; 2] {
 /// The caller's working folder where the app sees it at the same place, then the app's own.
 fn working_folders(request: &Request<'_>, app: &App, plugs: &[ConnectedPlug]) -> Vec<String> {
     let mut folders = Vec::new();
-    let sees_home = plugs.iter().flat_map(|plug| &plug.grants).any(|grant| matches!(grant, Grant::Home { .. }));
+    let sees_home =
+        plugs.iter().flat_map(|plug| &plug.grants).any(|grant| matches!(grant, Grant::Home { .. }));
     if let Some(folder) = &app.working_dir {
         folders.push(folder.clone());
     } else if let Some(folder) = request.host.working_folder.as_ref().filter(|_| sees_home) {

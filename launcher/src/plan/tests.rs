@@ -144,7 +144,11 @@ fn network_plugs_add_up_direction_by_direction() {
 #[test]
 fn cve_2024_1724_home_shows_no_hidden_file_and_no_bin_and_nothing_can_be_made_there() {
     let plan = Case { plugs: &["home"], connected: &["home"], ..PLAIN }.plan();
-    assert_eq!(at(&plan, "/home/ada"), Some(&Content::Folder), "the home folder is part of the read-only root");
+    assert_eq!(
+        at(&plan, "/home/ada"),
+        Some(&Content::Folder),
+        "the home folder is part of the read-only root"
+    );
     let documents = Content::Bind {
         source: Source::Beneath { folder: "/home/ada".to_owned(), path: "Documents".to_owned() },
         access: Access::ReadWrite,
@@ -185,7 +189,9 @@ fn cve_2020_27348_search_paths_name_only_what_exists_and_have_no_empty_element()
     assert!(value(&plan, "PATH").unwrap().starts_with("/app/extra:/app/usr/bin:/usr/local/bin:"));
     let bare = PLAIN.plan_with(&ImageFacts::default(), None).unwrap();
     assert_eq!(value(&bare, "LD_LIBRARY_PATH"), None);
-    for (plan, name) in [(&plan, "PATH"), (&plan, "LD_LIBRARY_PATH"), (&plan, "XDG_DATA_DIRS"), (&bare, "PATH")] {
+    for (plan, name) in
+        [(&plan, "PATH"), (&plan, "LD_LIBRARY_PATH"), (&plan, "XDG_DATA_DIRS"), (&bare, "PATH")]
+    {
         let path = value(plan, name).unwrap();
         assert!(path.split(':').all(|element| element.starts_with('/')), "{name}={path}");
     }
@@ -195,11 +201,8 @@ fn cve_2020_27348_search_paths_name_only_what_exists_and_have_no_empty_element()
 fn on_the_hosts_base_the_package_is_at_app_only() {
     let plan = PLAIN.plan();
     assert_eq!(plan.program, "/app/usr/bin/hello");
-    let usr = Content::Bind {
-        source: Source::Path("/usr".to_owned()),
-        access: Access::ReadOnly,
-        optional: false,
-    };
+    let usr =
+        Content::Bind { source: Source::Path("/usr".to_owned()), access: Access::ReadOnly, optional: false };
     assert_eq!(at(&plan, "/usr"), Some(&usr));
     assert_eq!(at(&plan, "/lib64"), Some(&Content::Symlink { to: "usr/lib64".to_owned() }));
     assert_eq!(at(&plan, "/opt"), None);
@@ -260,7 +263,10 @@ fn the_data_folders_come_last_and_follow_no_link() {
     let [.., revision, common] = &plan.root[..] else { panic!() };
     for (entry, name) in [(revision, "x3"), (common, "common")] {
         assert_eq!(entry.target, format!("/home/ada/.local/share/pack/data/hello/{name}"));
-        assert!(matches!(&entry.content, Content::Bind { source: Source::Beneath { .. }, optional: false, .. }));
+        assert!(matches!(
+            &entry.content,
+            Content::Bind { source: Source::Beneath { .. }, optional: false, .. }
+        ));
     }
 }
 
@@ -274,7 +280,11 @@ fn every_target_is_absolute_plain_and_made_once() {
         let plan = case.plan();
         for entry in &plan.root {
             let plain = |part: &str| !matches!(part, "" | "." | "..");
-            assert!(entry.target.starts_with('/') && entry.target[1..].split('/').all(plain), "{}", entry.target);
+            assert!(
+                entry.target.starts_with('/') && entry.target[1..].split('/').all(plain),
+                "{}",
+                entry.target
+            );
             at(&plan, &entry.target);
         }
     }
@@ -300,7 +310,8 @@ fn an_unknown_app_is_an_error_that_knows_the_others() {
 
 #[test]
 fn a_plan_reads_back_as_written() {
-    let plan = Case { rootfs: "merged", plugs: &["network", "x11"], connected: &["network", "x11"], ..PLAIN }.plan();
+    let plan =
+        Case { rootfs: "merged", plugs: &["network", "x11"], connected: &["network", "x11"], ..PLAIN }.plan();
     let text = serde_json::to_string(&plan).unwrap();
     assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
 }

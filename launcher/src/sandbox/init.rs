@@ -27,7 +27,9 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use pack_schemas::plan::{Network, Plan};
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::process::{DumpableBehavior, Pid, WaitOptions, chdir, ioctl_tiocsctty, set_dumpable_behavior, setsid};
+use rustix::process::{
+    DumpableBehavior, Pid, WaitOptions, chdir, ioctl_tiocsctty, set_dumpable_behavior, setsid,
+};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 
 use crate::sandbox::channel;
@@ -113,7 +115,8 @@ fn end_with_launcher(channel: &OwnedFd) -> Result<(), StepError> {
         .step("tie the sandbox to the launcher")?;
     // It may have ended before: then the other end of the channel is closed.
     let mut poll = [rustix::event::PollFd::new(channel, rustix::event::PollFlags::IN)];
-    rustix::event::poll(&mut poll, Some(&rustix::event::Timespec::default())).step("look for the launcher")?;
+    rustix::event::poll(&mut poll, Some(&rustix::event::Timespec::default()))
+        .step("look for the launcher")?;
     if poll[0].revents().contains(rustix::event::PollFlags::HUP) {
         sys::clone::exit_now(125);
     }
@@ -131,7 +134,8 @@ fn wipe_command_line() -> io::Result<()> {
         text.parse().map_err(|_| io::ErrorKind::InvalidData.into())
     };
     let (start, end) = (field(48)?, field(49)?);
-    let mut line = vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or_default().min(LONGEST_COMMAND_LINE)];
+    let mut line =
+        vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or_default().min(LONGEST_COMMAND_LINE)];
     for (place, letter) in line.iter_mut().zip(b"pack") {
         *place = *letter;
     }
@@ -169,6 +173,7 @@ fn prepare_app(task: &Task<'_>, terminal: Option<OwnedFd>) -> Result<Command, St
             }
         }
     }
+    make_own_folders(task.plan);
     let entered = task.plan.working_folders.iter().any(|folder| chdir(folder.as_str()).is_ok());
     if !entered {
         chdir("/").step_on("enter", "/")?;
@@ -179,6 +184,16 @@ fn prepare_app(task: &Task<'_>, terminal: Option<OwnedFd>) -> Result<Command, St
     program.args(&task.plan.arguments).args(task.arguments).env_clear();
     program.envs(task.plan.environment.iter().map(|(name, setting)| (name, &setting.value)));
     Ok(program)
+}
+
+/// Programs expect the XDG folders, or make the last one of the path only. This is the app's own process, in its sandbox:
+/// where it may not make one, the app may not either, and will say so.
+fn make_own_folders(plan: &Plan) {
+    for name in ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"] {
+        if let Some(folder) = plan.environment.get(name) {
+            let _ = std::fs::create_dir_all(&folder.value);
+        }
+    }
 }
 
 /// Passes signals on and collects orphans until the app ends; gives its status. Every signal is blocked since before
@@ -200,7 +215,8 @@ fn attend(app: Pid) -> i32 {
             Ok(Signal::SIGCHLD) | Err(_) => {}
             Ok(signal) => {
                 // The group is gone once the app has ended; then there is nobody to tell.
-                let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(app.as_raw_nonzero().get()), signal);
+                let _ =
+                    nix::sys::signal::killpg(nix::unistd::Pid::from_raw(app.as_raw_nonzero().get()), signal);
             }
         }
     }
@@ -211,7 +227,9 @@ fn collect(app: Pid) -> Option<i32> {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) if pid == app => {
-                return Some(status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(0)));
+                return Some(
+                    status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(0)),
+                );
             }
             Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
             Ok(None) => return None,

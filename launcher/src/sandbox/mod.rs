@@ -75,14 +75,8 @@ impl From<StepError> for LaunchError {
 }
 
 /// Signals that are passed on to the app. SIGKILL and SIGSTOP cannot be; SIGTSTP stops the launcher alone.
-const PASSED_ON: &[Signal] = &[
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGTERM,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-];
+const PASSED_ON: &[Signal] =
+    &[Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2];
 
 /// Runs the app of `plan` with `arguments` after the plan's own, and returns its exit status when it has ended: the
 /// app's own, or 128 + N where signal N ended it. Standard streams, signals and the terminal's size pass through.
@@ -118,7 +112,8 @@ fn attend(
     terminal: Option<HostTerminal>,
     signals: &SigSet,
 ) -> Result<u8, LaunchError> {
-    let started = relay::wait_for_start(&channel).map_err(|error| StepError::new("start the sandbox", None, &error))?;
+    let started =
+        relay::wait_for_start(&channel).map_err(|error| StepError::new("start the sandbox", None, &error))?;
     drop(channel);
     let failed = match started {
         relay::Started::Failed(error) => Some(error),
@@ -128,7 +123,8 @@ fn attend(
             None
         }
     };
-    let status = relay::wait_for_end(first).map_err(|error| StepError::new("wait for the app", None, &error))?;
+    let status =
+        relay::wait_for_end(first).map_err(|error| StepError::new("wait for the app", None, &error))?;
     match failed {
         Some(error) => Err(error.into()),
         None => Ok(status),

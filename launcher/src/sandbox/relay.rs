@@ -104,7 +104,8 @@ pub fn wait_for_end(first: &OwnedFd) -> io::Result<u8> {
     loop {
         match rustix::process::waitid(WaitId::PidFd(first.as_fd()), WaitIdOptions::EXITED) {
             Ok(Some(status)) => {
-                let code = status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(0));
+                let code =
+                    status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(0));
                 return Ok(u8::try_from(code).unwrap_or(u8::MAX));
             }
             Ok(None) | Err(rustix::io::Errno::INTR) => {}
@@ -125,7 +126,8 @@ pub fn pass_through(
 ) -> io::Result<()> {
     let signals = SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let_go(terminal.map_or([false; 3], |terminal| terminal.streams))?;
-    let mut relay = Relay { first, terminal: terminal.zip(master), signals, saved: None, pending: Vec::new(), end: None };
+    let mut relay =
+        Relay { first, terminal: terminal.zip(master), signals, saved: None, pending: Vec::new(), end: None };
     if let Some((_, master)) = &relay.terminal {
         rustix::io::ioctl_fionbio(master, true)?;
     }
@@ -188,15 +190,14 @@ impl Relay<'_> {
     }
 
     fn wait(&self, input_open: bool) -> io::Result<Ready> {
-        let mut polled = vec![
-            PollFd::new(self.first, PollFlags::IN),
-            PollFd::new(&self.signals, PollFlags::IN),
-        ];
+        let mut polled =
+            vec![PollFd::new(self.first, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
         let mut input_at = None;
         if let Some((terminal, master)) = &self.terminal {
             let wanted = if self.pending.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
             polled.push(PollFd::new(master, wanted));
-            let keys = terminal.input().filter(|_| input_open && self.pending.is_empty() && self.saved.is_some());
+            let keys =
+                terminal.input().filter(|_| input_open && self.pending.is_empty() && self.saved.is_some());
             if let Some(input) = keys {
                 input_at = Some(polled.len());
                 polled.push(PollFd::from_borrowed_fd(input, PollFlags::IN));
@@ -210,9 +211,12 @@ impl Relay<'_> {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let any = |at: Option<usize>| at.is_some_and(|at| polled.get(at).is_some_and(|fd| !fd.revents().is_empty()));
+        let any = |at: Option<usize>| {
+            at.is_some_and(|at| polled.get(at).is_some_and(|fd| !fd.revents().is_empty()))
+        };
         // The master end hangs up for as long as nobody has the other end open; reading it then is no news.
-        let master = polled.get(2).is_some_and(|fd| self.terminal.is_some() && fd.revents().contains(PollFlags::IN));
+        let master =
+            polled.get(2).is_some_and(|fd| self.terminal.is_some() && fd.revents().contains(PollFlags::IN));
         Ok(Ready { ended: any(Some(0)), signals: any(Some(1)), master, input: any(input_at) })
     }
 
@@ -240,7 +244,8 @@ impl Relay<'_> {
         let Some((terminal, _)) = &self.terminal else { return };
         let mut polled = [PollFd::from_borrowed_fd(terminal.output(), PollFlags::empty())];
         let asked = poll(&mut polled, Some(&Timespec::default()));
-        if asked.is_ok() && polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+        if asked.is_ok() && polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
+        {
             let _ = pidfd_send_signal(self.first, rustix::process::Signal::HUP);
             self.end.get_or_insert_with(|| Instant::now() + GRACE);
         }
@@ -248,7 +253,9 @@ impl Relay<'_> {
 
     /// Reads keys; false when there will be no more.
     fn read_keys(&mut self) -> bool {
-        let Some(input) = self.terminal.as_ref().and_then(|(terminal, _)| terminal.input()) else { return false };
+        let Some(input) = self.terminal.as_ref().and_then(|(terminal, _)| terminal.input()) else {
+            return false;
+        };
         let mut keys = [0; 4096];
         match rustix::io::read(input, &mut keys) {
             Ok(0) => false,
@@ -289,13 +296,14 @@ impl Relay<'_> {
         if let (true, Ok(mode)) = (first_time, tcgetattr(terminal.output())) {
             let _ = tcsetattr(master, OptionalActions::Now, &mode);
         }
-        if terminal.input().is_some() && terminal.is_foreground() {
-            if let Ok(mode) = tcgetattr(terminal.output()) {
-                let mut raw = mode.clone();
-                raw.make_raw();
-                if tcsetattr(terminal.output(), OptionalActions::Now, &raw).is_ok() {
-                    self.saved.get_or_insert(mode);
-                }
+        if terminal.input().is_some()
+            && terminal.is_foreground()
+            && let Ok(mode) = tcgetattr(terminal.output())
+        {
+            let mut raw = mode.clone();
+            raw.make_raw();
+            if tcsetattr(terminal.output(), OptionalActions::Now, &raw).is_ok() {
+                self.saved.get_or_insert(mode);
             }
         }
         self.pass_size();
@@ -308,10 +316,10 @@ impl Relay<'_> {
     }
 
     fn pass_size(&self) {
-        if let Some((terminal, master)) = &self.terminal {
-            if let Ok(size) = tcgetwinsize(terminal.output()) {
-                let _ = tcsetwinsize(master, size);
-            }
+        if let Some((terminal, master)) = &self.terminal
+            && let Ok(size) = tcgetwinsize(terminal.output())
+        {
+            let _ = tcsetwinsize(master, size);
         }
     }
 }

@@ -16,15 +16,20 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use pack_schemas::plan::{Access, Content, Entry, ImageRole, Layer, Plan, Source};
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, symlinkat, unlinkat};
+use rustix::fs::{
+    CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, symlinkat, unlinkat,
+};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
+    unmount,
 };
 use rustix::process::{chdir, fchdir, pivot_root};
 
 use crate::sandbox::step::{InStep, StepError};
-use crate::sys::mount::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, restrict, restrict_recursively};
+use crate::sys::mount::{
+    MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, restrict, restrict_recursively,
+};
 
 /// The mounted images of a launch, as detached mounts.
 pub struct Images {
@@ -92,17 +97,25 @@ fn prepare(entry: &Entry) -> Result<Ready, StepError> {
         Content::Bind { source, access, optional } => match open_source(source) {
             Err(error) if *optional && error.errno == libc::ENOENT => Ok(Ready::Missing),
             Err(error) => Err(error),
-            Ok(found) => clone_host(found.as_fd(), *access).map(Ready::Mount).step_on("clone the mount of", target),
+            Ok(found) => {
+                clone_host(found.as_fd(), *access).map(Ready::Mount).step_on("clone the mount of", target)
+            }
         },
         Content::Overlay { layers } => prepare_layers(layers).map(Ready::Layers),
-        Content::Tmpfs { size, mode } => {
-            own(make("tmpfs", &[("size", &size.to_string()), ("mode", &format!("{mode:o}"))], MountAttrFlags::empty()))
-        }
+        Content::Tmpfs { size, mode } => own(make(
+            "tmpfs",
+            &[("size", &size.to_string()), ("mode", &format!("{mode:o}"))],
+            MountAttrFlags::empty(),
+        )),
         Content::Proc => own(make("proc", &[], MountAttrFlags::MOUNT_ATTR_NOEXEC)),
-        Content::Terminals => {
-            own(make_with_devices("devpts", &[("ptmxmode", "0666"), ("mode", "0620")], MountAttrFlags::MOUNT_ATTR_NOEXEC))
+        Content::Terminals => own(make_with_devices(
+            "devpts",
+            &[("ptmxmode", "0666"), ("mode", "0620")],
+            MountAttrFlags::MOUNT_ATTR_NOEXEC,
+        )),
+        Content::Folder | Content::Symlink { .. } | Content::File { .. } | Content::Image { .. } => {
+            Ok(Ready::Plain)
         }
-        Content::Folder | Content::Symlink { .. } | Content::File { .. } | Content::Image { .. } => Ok(Ready::Plain),
     }
 }
 
@@ -123,7 +136,8 @@ fn open_source(source: &Source) -> Result<OwnedFd, StepError> {
     match source {
         Source::Path(path) => openat(CWD, path, path_only, Mode::empty()).step_on("open", path),
         Source::Beneath { folder, path } => {
-            let folder_opened = openat(CWD, folder, path_only | OFlags::DIRECTORY, Mode::empty()).step_on("open", folder)?;
+            let folder_opened =
+                openat(CWD, folder, path_only | OFlags::DIRECTORY, Mode::empty()).step_on("open", folder)?;
             // Without O_NOFOLLOW: with it, openat2(2) opens a link at the end of the path itself, in spite of
             // RESOLVE_NO_SYMLINKS, instead of refusing it.
             openat2(folder_opened, path, path_only, Mode::empty(), STRICT)
@@ -153,13 +167,21 @@ fn make(file_system: &str, options: &[(&str, &str)], attributes: MountAttrFlags)
     make_with_devices(file_system, options, attributes | MountAttrFlags::MOUNT_ATTR_NODEV)
 }
 
-fn make_with_devices(file_system: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+fn make_with_devices(
+    file_system: &str,
+    options: &[(&str, &str)],
+    attributes: MountAttrFlags,
+) -> io::Result<OwnedFd> {
     let context = fsopen(file_system, FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (key, value) in options {
         fsconfig_set_string(context.as_fd(), *key, *value)?;
     }
     fsconfig_create(context.as_fd())?;
-    Ok(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes | MountAttrFlags::MOUNT_ATTR_NOSUID)?)
+    Ok(fsmount(
+        context.as_fd(),
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        attributes | MountAttrFlags::MOUNT_ATTR_NOSUID,
+    )?)
 }
 
 /// Makes a tmpfs the root, and lets the host's tree go.
@@ -197,7 +219,8 @@ fn place(root: &OwnedFd, entry: &Entry, ready: &Ready, images: &Images) -> Resul
             match found.and_then(|found| copy_link(root, &found, target)) {
                 Ok(true) => Ok(()),
                 Ok(false) => {
-                    let tree = open_tree(CWD, source.as_str(), flags).step_on("clone the mount of", &source)?;
+                    let tree =
+                        open_tree(CWD, source.as_str(), flags).step_on("clone the mount of", &source)?;
                     attach(root, tree.as_fd(), target)
                 }
                 Err(error) => Err(error),
@@ -265,7 +288,8 @@ fn overlay(root: &OwnedFd, target: &str, layers: &[Layer], host: &[OwnedFd]) -> 
 /// Attaches an image as its keeper made it, and restricts it once more: the keeper is not asked to be right.
 fn attach_image(root: &OwnedFd, image: &OwnedFd, target: &str) -> Result<(), StepError> {
     attach(root, image.as_fd(), target)?;
-    restrict(image.as_fd(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV).step_on("restrict", target)
+    restrict(image.as_fd(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+        .step_on("restrict", target)
 }
 
 /// Attaches a detached mount at `target`; the place is made, a folder or a file as the mount's root is.
@@ -294,7 +318,12 @@ fn clear_away(root: &OwnedFd, place: &str) -> Result<(), StepError> {
 
 fn make_empty_file(root: &OwnedFd, target: &str) -> io::Result<OwnedFd> {
     let (folder, name) = parent(root, target)?;
-    openat(&folder, name, OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::from(0o444))?;
+    openat(
+        &folder,
+        name,
+        OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+        Mode::from(0o444),
+    )?;
     Ok(openat(&folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
 }
 

@@ -64,8 +64,7 @@ fn compile(rules: &[Rule], last_reviewed: u32) -> Vec<Instruction> {
 /// else ends the process. A name may come several times.
 pub(crate) fn compile_allow_list(allowed: &[(&str, &[Condition])]) -> Vec<Instruction> {
     let kill = answer(libc::SECCOMP_RET_KILL_PROCESS);
-    let mut program =
-        vec![load(ARCHITECTURE), jump(JUMP_EQUAL, THIS_ARCHITECTURE, 1, 0), kill, load(NUMBER)];
+    let mut program = vec![load(ARCHITECTURE), jump(JUMP_EQUAL, THIS_ARCHITECTURE, 1, 0), kill, load(NUMBER)];
     for (call, when) in allowed {
         if let Some(number) = syscalls::number(call) {
             let body = compile_body(when, libc::SECCOMP_RET_ALLOW);
@@ -203,9 +202,9 @@ mod tests {
     fn cve_2019_7303_the_upper_half_of_an_argument_decides_nothing() {
         for high in [0, 1 << 32, 0xdead_beef << 32, 1 << 63] {
             for request in [libc::TIOCSTI, libc::TIOCLINUX] {
-                assert_eq!(ask("ioctl", &[0, request as u64 | high]), errno(libc::EPERM));
+                assert_eq!(ask("ioctl", &[0, request | high]), errno(libc::EPERM));
             }
-            assert_eq!(ask("ioctl", &[0, libc::TCGETS as u64 | high]), ALLOW);
+            assert_eq!(ask("ioctl", &[0, libc::TCGETS | high]), ALLOW);
             assert_eq!(ask("socket", &[libc::AF_INET as u64 | high]), ALLOW);
             assert_eq!(ask("socket", &[libc::AF_VSOCK as u64 | high]), errno(libc::EAFNOSUPPORT));
         }
@@ -219,7 +218,8 @@ mod tests {
         }
         assert_eq!(ask("unshare", &[0x80]), errno(libc::EPERM));
         assert_eq!(ask("unshare", &[libc::CLONE_FILES as u64]), ALLOW);
-        let thread = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_THREAD | libc::CLONE_SETTLS;
+        let thread =
+            libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_THREAD | libc::CLONE_SETTLS;
         assert_eq!(ask("clone", &[thread as u64]), ALLOW);
         assert_eq!(ask("clone", &[libc::SIGCHLD as u64]), ALLOW);
     }

@@ -74,8 +74,16 @@ pub const RULES: &[Rule] = &[
     Rule { calls: &["mount", "umount2", "pivot_root", "chroot"], when: &[], errno: libc::EPERM },
     Rule {
         calls: &[
-            "open_tree", "open_tree_attr", "move_mount", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr",
-            "statmount", "listmount",
+            "open_tree",
+            "open_tree_attr",
+            "move_mount",
+            "fsopen",
+            "fsconfig",
+            "fsmount",
+            "fspick",
+            "mount_setattr",
+            "statmount",
+            "listmount",
         ],
         when: &[],
         errno: libc::ENOSYS,
@@ -83,13 +91,21 @@ pub const RULES: &[Rule] = &[
     // Namespaces. clone3 passes its flags behind a pointer, where a filter cannot look; C libraries fall back to clone.
     // unshare without a namespace flag (of files, of the working directory) is harmless and used.
     Rule { calls: &["clone3"], when: &[], errno: libc::ENOSYS },
-    Rule { calls: &["clone", "unshare"], when: &[argument(0, Test::AnyBit(NEW_NAMESPACES & !CLONE_NEWTIME))], errno: libc::EPERM },
+    Rule {
+        calls: &["clone", "unshare"],
+        when: &[argument(0, Test::AnyBit(NEW_NAMESPACES & !CLONE_NEWTIME))],
+        errno: libc::EPERM,
+    },
     // In clone the bit of CLONE_NEWTIME belongs to the number of the exit signal.
     Rule { calls: &["unshare"], when: &[argument(0, Test::AnyBit(CLONE_NEWTIME))], errno: libc::EPERM },
     Rule { calls: &["setns"], when: &[], errno: libc::EPERM },
     // Typing into a terminal on the user's behalf: TIOCSTI (CVE-2017-5226), TIOCLINUX (CVE-2023-1523, -28100).
     Rule { calls: &["ioctl"], when: &[argument(1, Test::Equals(libc::TIOCSTI as u32))], errno: libc::EPERM },
-    Rule { calls: &["ioctl"], when: &[argument(1, Test::Equals(libc::TIOCLINUX as u32))], errno: libc::EPERM },
+    Rule {
+        calls: &["ioctl"],
+        when: &[argument(1, Test::Equals(libc::TIOCLINUX as u32))],
+        errno: libc::EPERM,
+    },
     // Other processes' memory and descriptors. A pid namespace of its own already hides all but the app's.
     Rule {
         calls: &["ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "pidfd_getfd", "kcmp"],
@@ -101,22 +117,51 @@ pub const RULES: &[Rule] = &[
     // Large kernel subsystems with a long record of faults, which programs do without or fall back from. io_uring
     // also makes calls that no seccomp filter sees.
     Rule { calls: &["bpf", "perf_event_open", "userfaultfd"], when: &[], errno: libc::EPERM },
-    Rule { calls: &["io_uring_setup", "io_uring_enter", "io_uring_register"], when: &[], errno: libc::ENOSYS },
+    Rule {
+        calls: &["io_uring_setup", "io_uring_enter", "io_uring_register"],
+        when: &[],
+        errno: libc::ENOSYS,
+    },
     // Files by handle go round every path and mount (the escape from early Docker, shocker.c, 2014).
     Rule { calls: &["open_by_handle_at", "name_to_handle_at"], when: &[], errno: libc::EPERM },
     // The machine's, not an app's: modules, kernels to boot, swap, accounting, quotas, clocks, host name, kernel log.
     Rule {
         calls: &[
-            "init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load", "reboot", "swapon",
-            "swapoff", "acct", "quotactl", "quotactl_fd", "settimeofday", "clock_settime", "sethostname",
-            "setdomainname", "syslog", "vhangup", "nfsservctl", "iopl", "ioperm", "fanotify_init",
+            "init_module",
+            "finit_module",
+            "delete_module",
+            "kexec_load",
+            "kexec_file_load",
+            "reboot",
+            "swapon",
+            "swapoff",
+            "acct",
+            "quotactl",
+            "quotactl_fd",
+            "settimeofday",
+            "clock_settime",
+            "sethostname",
+            "setdomainname",
+            "syslog",
+            "vhangup",
+            "nfsservctl",
+            "iopl",
+            "ioperm",
+            "fanotify_init",
         ],
         when: &[],
         errno: libc::EPERM,
     },
     // Placement of memory on NUMA nodes tells of the machine and had faults; libnuma copes without.
     Rule {
-        calls: &["move_pages", "migrate_pages", "mbind", "get_mempolicy", "set_mempolicy", "set_mempolicy_home_node"],
+        calls: &[
+            "move_pages",
+            "migrate_pages",
+            "mbind",
+            "get_mempolicy",
+            "set_mempolicy",
+            "set_mempolicy_home_node",
+        ],
         when: &[],
         errno: libc::EPERM,
     },
@@ -130,7 +175,11 @@ pub const RULES: &[Rule] = &[
     // Set-uid and set-gid bits on files in a folder that the app shares with the host would give other users of the
     // machine this user's rights. openat2 passes its mode behind a pointer.
     Rule { calls: &["chmod", "fchmod"], when: &[argument(1, Test::AnyBit(SET_ID_BITS))], errno: libc::EPERM },
-    Rule { calls: &["fchmodat", "fchmodat2"], when: &[argument(2, Test::AnyBit(SET_ID_BITS))], errno: libc::EPERM },
+    Rule {
+        calls: &["fchmodat", "fchmodat2"],
+        when: &[argument(2, Test::AnyBit(SET_ID_BITS))],
+        errno: libc::EPERM,
+    },
     Rule { calls: &["creat", "mknod"], when: &[argument(1, Test::AnyBit(SET_ID_BITS))], errno: libc::EPERM },
     Rule { calls: &["mknodat"], when: &[argument(2, Test::AnyBit(SET_ID_BITS))], errno: libc::EPERM },
     Rule {
@@ -177,7 +226,10 @@ mod tests {
         // On x86-64, where all of the old calls exist too, only these are absent.
         let absent = ["nfsservctl"];
         for call in RULES.iter().flat_map(|rule| rule.calls) {
-            assert!(number(call).is_some() || absent.contains(call) || cfg!(not(target_arch = "x86_64")), "{call}");
+            assert!(
+                number(call).is_some() || absent.contains(call) || cfg!(not(target_arch = "x86_64")),
+                "{call}"
+            );
         }
     }
 
