@@ -98,14 +98,11 @@ mod tests {
         ];
         for left in versions {
             for right in versions {
-                let Ok(status) = std::process::Command::new("dpkg")
+                let status = std::process::Command::new("dpkg")
                     .args(["--compare-versions", left, "lt", right])
                     .stderr(std::process::Stdio::null())
                     .status()
-                else {
-                    eprintln!("SKIP: dpkg is not installed");
-                    return;
-                };
+                    .expect("dpkg is there on every Debian");
                 let ours = compare(&left.parse().unwrap(), &right.parse().unwrap()).is_lt();
                 assert_eq!(ours, status.success(), "{left} < {right}");
             }
