@@ -8,13 +8,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use mount_support::tree::{self, Seen, assert_same, look};
+use mount_support::tree::{self, Seen, Tree, assert_same, look, set_attribute, to_text};
 use mount_support::{Case, open, raw};
 use pack_launcher::image::{BlockSource, CacheSize, CheckedSource, EntryCookie, Node, Reader, Seek, spans};
+use pack_schemas::names::Hash;
 use pack_schemas::squashfs::InodeKind;
 
 /// Walks an image through the reader alone.
-fn look_through(reader: &Reader) -> BTreeMap<Vec<u8>, Seen> {
+fn look_through(reader: &Reader) -> Tree {
     let mut seen = BTreeMap::new();
     let mut waiting = vec![(Vec::new(), reader.root().unwrap())];
     while let Some((path, node)) = waiting.pop() {
@@ -32,7 +33,7 @@ fn look_through(reader: &Reader) -> BTreeMap<Vec<u8>, Seen> {
             })
             .unwrap();
         waiting.extend(children);
-        seen.insert(path, see(reader, &node));
+        seen.insert(path, Ok(see(reader, &node)));
     }
     seen
 }
@@ -49,15 +50,19 @@ fn see(reader: &Reader, node: &Node) -> Seen {
     let target = reader.read_link(node).unwrap();
     let contents = (kind == "file").then(|| contents(reader, node));
     let size = contents.as_ref().or(target.as_ref()).map_or(0, |bytes| bytes.len() as u64);
-    let links = if kind == "folder" { 0 } else { u64::from(node.inode.links) };
+    let names = reader.attribute_names(node).unwrap();
+    let names = names.split(|&byte| byte == 0).filter(|name| name.starts_with(b"user."));
     Seen {
         kind,
         mode: u32::from(node.inode.mode),
         modified: node.inode.modified.into(),
         size,
-        links,
+        links: if kind == "folder" { 0 } else { u64::from(node.inode.links) },
         target,
-        contents,
+        attributes: names
+            .map(|name| (name.to_vec(), reader.attribute(node, name).unwrap().unwrap()))
+            .collect(),
+        contents: contents.map(|bytes| Ok(Hash::of(&bytes))),
     }
 }
 
@@ -93,14 +98,14 @@ const OPTIONS: &[(&str, &[&str])] = &[
 fn every_option_of_mksquashfs_reads_back_what_went_in() {
     let trees = mount_support::folder();
     tree::everything(trees.path());
-    let expected = look(trees.path());
+    let expected = to_text(&look(trees.path()));
     for (what, options) in OPTIONS {
         println!("{what}");
         let case = Case::new(|tree| copy(trees.path(), tree), options);
         let checked = Arc::new(CheckedSource::new(open(&case.package())));
-        assert_same(&expected, &look_through(&reader(checked, 32 << 20)));
+        assert_same(&expected, &to_text(&look_through(&reader(checked, 32 << 20))));
         // A cache that holds hardly anything gives the same.
-        assert_same(&expected, &look_through(&reader(raw(&case.image()), 1)));
+        assert_same(&expected, &to_text(&look_through(&reader(raw(&case.image()), 1))));
     }
 }
 
@@ -264,12 +269,6 @@ fn attributes_and_owners_are_read() {
     assert_eq!(reader.attribute_names(&none).unwrap(), b"");
     let two = reader.lookup(&root, b"two").unwrap().unwrap();
     assert_eq!(reader.owner(&two).unwrap(), (1234, 5678));
-}
-
-fn set_attribute(path: &Path, name: &str, value: &[u8]) {
-    use rustix::fs::{XattrFlags, setxattr};
-    setxattr(path, name, value, XattrFlags::empty())
-        .unwrap_or_else(|error| panic!("{}: {name}: {error}", path.display()));
 }
 
 #[test]

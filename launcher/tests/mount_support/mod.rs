@@ -1,6 +1,7 @@
 //! Trees, images made of them by squashfs's own tools, and packages around those images.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod mounted;
 pub mod tree;
 
 use std::fs::File;

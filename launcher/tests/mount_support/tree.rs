@@ -8,6 +8,8 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt, symli
 use std::path::Path;
 use std::process::Command;
 
+use pack_schemas::names::Hash;
+
 /// Bytes that no compressor makes smaller.
 pub fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -47,6 +49,26 @@ pub fn everything(root: &Path) {
     odd_names(root);
     modes_and_times(root);
     special_files(root);
+    attributes_of_files(root);
+}
+
+fn attributes_of_files(root: &Path) {
+    let folder = root.join("attributes");
+    fs::create_dir(&folder).unwrap();
+    for name in ["one", "two", "three"] {
+        fs::write(folder.join(name), name).unwrap();
+        // The same long value three times is stored once, and referred to.
+        set_attribute(&folder.join(name), "user.shared", "the same long value ".repeat(40).as_bytes());
+        set_attribute(&folder.join(name), "user.own", name.as_bytes());
+        set_attribute(&folder.join(name), "user.empty", b"");
+    }
+    set_attribute(&folder, "user.folder", b"\0binary\xff");
+}
+
+pub fn set_attribute(path: &Path, name: &str, value: &[u8]) {
+    use rustix::fs::{XattrFlags, setxattr};
+    setxattr(path, name, value, XattrFlags::empty())
+        .unwrap_or_else(|error| panic!("{}: {name}: {error}", path.display()));
 }
 
 fn odd_names(root: &Path) {
@@ -102,7 +124,7 @@ pub fn many_entries(root: &Path, count: usize) {
 }
 
 /// What can be seen of one file.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     pub kind: &'static str,
     pub mode: u32,
@@ -110,56 +132,89 @@ pub struct Seen {
     pub size: u64,
     pub links: u64,
     pub target: Option<Vec<u8>>,
-    pub contents: Option<Vec<u8>>,
+    pub attributes: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Hash of the contents, or the error number that reading gave.
+    pub contents: Option<Result<Hash, i32>>,
 }
 
-/// Walks a tree and reads everything in it. Paths are relative to `root`.
-pub fn look(root: &Path) -> BTreeMap<Vec<u8>, Seen> {
+/// A tree, by path relative to its root.
+pub type Tree = BTreeMap<Vec<u8>, Result<Seen, i32>>;
+
+/// Walks a tree and reads everything in it. What cannot be read is an error number in its place.
+pub fn look(root: &Path) -> Tree {
     let mut seen = BTreeMap::new();
     for entry in walkdir::WalkDir::new(root).sort_by_file_name() {
-        let entry = entry.unwrap();
-        let metadata = fs::symlink_metadata(entry.path()).unwrap();
-        let file_type = metadata.file_type();
-        let kind = match file_type {
-            t if t.is_dir() => "folder",
-            t if t.is_file() => "file",
-            t if t.is_symlink() => "link",
-            t if t.is_fifo() => "pipe",
-            t if t.is_socket() => "socket",
-            _ => "device",
+        let (path, found) = match entry {
+            Ok(entry) => (entry.path().to_owned(), look_at(entry.path())),
+            Err(error) => {
+                let errno = error.io_error().and_then(std::io::Error::raw_os_error).unwrap_or(0);
+                (error.path().unwrap_or(root).to_owned(), Err(errno))
+            }
         };
-        let target =
-            (kind == "link").then(|| fs::read_link(entry.path()).unwrap().as_os_str().as_bytes().to_vec());
-        let contents = (kind == "file").then(|| fs::read(entry.path()).unwrap());
-        let path = entry.path().strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec();
-        // The size of a folder means another thing on each file system.
-        let size = if kind == "folder" { 0 } else { metadata.size() };
-        seen.insert(
-            path,
-            Seen {
-                kind,
-                mode: metadata.mode() & 0o7777,
-                modified: metadata.mtime(),
-                size,
-                links: if kind == "folder" { 0 } else { metadata.nlink() },
-                target,
-                contents,
-            },
-        );
+        let path = path.strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec();
+        seen.insert(path, found);
     }
     seen
 }
 
-/// Says how two trees differ, shortly.
-pub fn assert_same(left: &BTreeMap<Vec<u8>, Seen>, right: &BTreeMap<Vec<u8>, Seen>) {
-    let names = |tree: &BTreeMap<Vec<u8>, Seen>| tree.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(left), names(right));
-    for (path, seen) in left {
-        let other = &right[path];
-        let path = String::from_utf8_lossy(path);
-        assert!(seen.contents == other.contents, "{path} has other contents");
-        let strip =
-            |seen: &Seen| (seen.kind, seen.mode, seen.modified, seen.size, seen.links, seen.target.clone());
-        assert_eq!(strip(seen), strip(other), "{path}");
+fn look_at(path: &Path) -> Result<Seen, i32> {
+    let errno = |error: std::io::Error| error.raw_os_error().unwrap_or(0);
+    let metadata = fs::symlink_metadata(path).map_err(errno)?;
+    let file_type = metadata.file_type();
+    let kind = match file_type {
+        t if t.is_dir() => "folder",
+        t if t.is_file() => "file",
+        t if t.is_symlink() => "link",
+        t if t.is_fifo() => "pipe",
+        t if t.is_socket() => "socket",
+        _ => "device",
+    };
+    let target = match kind {
+        "link" => Some(fs::read_link(path).map_err(errno)?.as_os_str().as_bytes().to_vec()),
+        _ => None,
+    };
+    let contents = (kind == "file").then(|| match fs::read(path) {
+        Ok(bytes) => Ok(Hash::of(&bytes)),
+        Err(error) => Err(errno(error)),
+    });
+    let folder = kind == "folder";
+    Ok(Seen {
+        kind,
+        mode: metadata.mode() & 0o7777,
+        modified: metadata.mtime(),
+        // The size and links of a folder mean another thing on each file system.
+        size: if folder { 0 } else { metadata.size() },
+        links: if folder { 0 } else { metadata.nlink() },
+        target,
+        attributes: attributes(path),
+        contents,
+    })
+}
+
+/// Attributes of the kind that everybody may have, `user.`, which links and special files never have.
+fn attributes(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    use rustix::fs::{lgetxattr, llistxattr};
+    let mut names = vec![0; 1 << 16];
+    let Ok(length) = llistxattr(path, &mut names) else { return BTreeMap::new() };
+    let mut found = BTreeMap::new();
+    for name in names[..length].split(|&byte| byte == 0).filter(|name| name.starts_with(b"user.")) {
+        let mut value = vec![0; 1 << 16];
+        let length = lgetxattr(path, OsStr::from_bytes(name), &mut value).unwrap();
+        found.insert(name.to_vec(), value[..length].to_vec());
     }
+    found
+}
+
+/// Writes a tree as text, a line for each file.
+pub fn to_text(tree: &Tree) -> String {
+    tree.iter().map(|(path, seen)| format!("{}: {seen:?}\n", path.escape_ascii())).collect()
+}
+
+/// Fails, and says which files differ.
+pub fn assert_same(left: &str, right: &str) {
+    let (left, right): (Vec<_>, Vec<_>) = (left.lines().collect(), right.lines().collect());
+    let only = |some: &[&str], others: &[&str]| {
+        some.iter().filter(|line| !others.contains(line)).map(|line| format!("{line}\n")).collect::<String>()
+    };
+    assert!(left == right, "left:\n{}right:\n{}", only(&left, &right), only(&right, &left));
 }
