@@ -6,15 +6,16 @@ cd "$(dirname "$0")/.."
 
 packaging/install-dependencies.sh build
 cargo build --release --locked
-pack=$PWD/target/release/pack
-
 # A home of the example's own, so that trying pack leaves nothing in yours.
 home=$PWD/target/quick-start
 mkdir -p "$home"
-export PACK_HOME="$home/pack" XDG_DATA_HOME="$home/share"
+pack() {
+  HOME="$home" PACK_HOME= XDG_DATA_HOME= "$program" "$@"
+}
+program=$PWD/target/release/pack
 
-"$pack" doctor
-[ -n "$("$pack" key list)" ] || "$pack" key generate example
-"$pack" build packaging/examples/hello -o "$home/hello.pkg"
-"$pack" install --yes "$home/hello.pkg"
-"$pack" run hello world
+pack doctor
+[ -n "$(pack key list 2>/dev/null)" ] || pack key generate example
+pack build packaging/examples/hello -o "$home/hello.pkg"
+pack install --yes "$home/hello.pkg"
+pack run hello world
