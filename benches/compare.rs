@@ -240,12 +240,8 @@ fn build(place: &Place, rounds: usize) {
         mksquashfs.args(words.split_whitespace());
         table.add("mksquashfs", place.run_to_end(mksquashfs));
         let _ = fs::remove_file(&package);
-        let arguments = [
-            "build".as_ref(),
-            place.path("tree").into_os_string(),
-            "-o".into(),
-            package.clone().into_os_string(),
-        ];
+        let tree = place.path("tree");
+        let arguments = ["build".as_ref(), tree.as_os_str(), "-o".as_ref(), package.as_os_str()];
         table.add("pack build (parts, image, index, signature)", place.run_to_end(place.pack(arguments)));
     }
     table.print("build of the tree", "mksquashfs");

@@ -21,8 +21,6 @@ pub struct XdgFolders {
     pub data: PathBuf,
     /// `$XDG_CACHE_HOME`, by default `~/.cache`.
     pub cache: PathBuf,
-    /// `$XDG_RUNTIME_DIR`, where it is set.
-    pub runtime: Option<PathBuf>,
     /// `$PACK_HOME`, by default `$XDG_DATA_HOME/pack`.
     pub pack: PathBuf,
 }
@@ -55,7 +53,7 @@ impl Context {
         let data = absolute("XDG_DATA_HOME")?.unwrap_or_else(|| home.join(".local/share"));
         let cache = absolute("XDG_CACHE_HOME")?.unwrap_or_else(|| home.join(".cache"));
         let pack = absolute("PACK_HOME")?.unwrap_or_else(|| data.join("pack"));
-        Ok(XdgFolders { runtime: absolute("XDG_RUNTIME_DIR")?, home, data, cache, pack })
+        Ok(XdgFolders { home, data, cache, pack })
     }
 }
 

@@ -73,11 +73,6 @@ impl Terminal {
         Terminal { quiet: options.quiet, verbose: options.verbose, color, interactive }
     }
 
-    /// Whether `-v` was given.
-    pub fn is_verbose(&self) -> bool {
-        self.verbose
-    }
-
     /// Whether colours are on.
     pub fn is_colored(&self) -> bool {
         self.color

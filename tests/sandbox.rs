@@ -64,6 +64,7 @@ fn assert_confined(results: &BTreeMap<String, String>) {
         match name.as_str() {
             "inherited-descriptors" => assert_eq!(result, "0"),
             "processes" => assert!(result.parse::<u32>().unwrap() <= 4, "{result} processes are seen"),
+            "change-ipc-sysctl" | "change-pid-sysctl" => assert_eq!(result, "EROFS"),
             "init-command-line" => assert_eq!(result, "pack"),
             "i386" => assert_eq!(result, "signal-31", "a 32-bit call ends the process (SIGSYS)"),
             name if ALLOWED.contains(&name) => assert_eq!(result, "ok", "{name}"),
@@ -198,6 +199,36 @@ true
     assert!(!text.contains("planted") && !text.contains("moved"), "{text}");
     assert_eq!(std::fs::read_to_string(world.home("Documents/new.txt")).unwrap(), "new\n");
     assert_eq!(std::fs::read_to_string(world.home(".ssh/id_ed25519")).unwrap(), "key");
+}
+
+#[test]
+fn home_hides_every_folder_that_acts_outside() {
+    let world = World::with_key();
+    for name in ["Documents/x", "tools/bin/tool", "dotfiles/profile", "visible-data/x", "cache/x"] {
+        world.write(name, "");
+    }
+    std::os::unix::fs::symlink("dotfiles/profile", world.home(".profile")).unwrap();
+    let manifest = "name: files\nversion: '1'\nbase: host\napps: {files: {command: bin/files, plugs: [home]}}\n\
+                    parts: {files: {plugin: dump, source: files}}\n";
+    world.project("Documents/project", manifest, &[("bin/files", "#!/bin/sh\nls \"$PACK_REAL_HOME\"\n")]);
+    let pack = |arguments: &[&str]| {
+        let mut command = world.pack(arguments);
+        let path = format!("{}:{}", world.home("tools/bin").display(), std::env::var("PATH").unwrap());
+        command.env("PATH", path).env("XDG_DATA_HOME", world.home("visible-data"));
+        command.env("PACK_HOME", world.home("cache/pack"));
+        command
+    };
+    succeed(pack(&["key", "generate", "other"]));
+    let package = world.home("Documents/files.pkg").into_os_string().into_string().unwrap();
+    succeed(pack(&["build", world.home("Documents/project").to_str().unwrap(), "-o", &package]));
+    succeed(pack(&["install", "--yes", &package]));
+    let shown = out(&succeed(pack(&["run", "files"])));
+    assert!(shown.contains("Documents"), "{shown}");
+    for hidden in ["tools", "dotfiles", "visible-data/", "cache/pack/packages"] {
+        assert!(!shown.contains(hidden), "{hidden}: {shown}");
+    }
+    let listed: Vec<&str> = shown.lines().collect();
+    assert!(!listed.contains(&"visible-data"), "{shown}");
 }
 
 #[test]

@@ -236,6 +236,15 @@ static void files(const char *host_file) {
   TRY("forge-info", write_to("/.flatpak-info"));
   TRY("change-program", open("/usr/bin/env", O_WRONLY));
   TRY("change-sysctl", open("/proc/sys/user/max_user_namespaces", O_WRONLY));
+  TRY("change-ipc-sysctl", open("/proc/sys/kernel/msgmax", O_WRONLY));
+  TRY("change-pid-sysctl", open("/proc/sys/kernel/pid_max", O_WRONLY));
+  TRY("socket-mptcp", socket(AF_INET, SOCK_STREAM, 262));
+  TRY("socket-sock-diag", socket(AF_NETLINK, SOCK_RAW, 4));
+  int fast = socket(AF_INET, SOCK_STREAM, 0);
+  struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(1), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+  errno = 0;
+  long sent = sendto(fast, "x", 1, MSG_FASTOPEN, (void *)&to, sizeof to);
+  printf("fast-open\t%s\n", sent < 0 ? strerrorname_np(errno) : "ok");
   TRY("open-fuse", open("/dev/fuse", O_RDWR));
   TRY("open-memory", open("/dev/mem", O_RDONLY));
   TRY("open-kernel-log", open("/dev/kmsg", O_RDONLY));

@@ -3,11 +3,11 @@
 pub mod abilities;
 mod x11;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::plan::system::ETC_OF_HOST_BASE;
 
@@ -24,7 +24,7 @@ pub struct HostFacts {
     pub etc: Vec<String>,
     /// The caller's environment, where it is text.
     pub variables: BTreeMap<String, String>,
-    /// Names at the top of the user's home folder, without symbolic links and special files; sorted.
+    /// Names at the top of the user's home folder that may be shown to an app; sorted.
     pub home: Vec<String>,
     /// The X11 display that the environment names.
     pub x11: Option<Display>,
@@ -92,7 +92,7 @@ pub fn gather(
             .filter(|name| Path::new("/etc").join(name).exists())
             .map(|name| (*name).to_owned())
             .collect(),
-        home: if wanted.home { visible_names(home)? } else { Vec::new() },
+        home: if wanted.home { shown_names(home, &variables)? } else { Vec::new() },
         x11: if wanted.x11 { x11::find(&variables, home) } else { None },
         variables,
         working_folder,
@@ -118,18 +118,48 @@ fn top() -> io::Result<BTreeMap<String, TopLink>> {
     Ok(top)
 }
 
-fn visible_names(home: &str) -> io::Result<Vec<String>> {
+/// Variables that name folders whose contents act outside of any sandbox: programs on PATH, menu entries, autostart,
+/// pack's own state.
+const ACTING_FOLDERS: &[&str] =
+    &["PACK_HOME", "PATH", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"];
+
+/// The names at the top of the home folder that may be shown: visible folders and files, without those that hold
+/// something which acts outside of the sandbox ([`ACTING_FOLDERS`], and what hidden links point to: `~/.profile` may
+/// be kept in `~/dotfiles`).
+fn shown_names(home: &str, variables: &BTreeMap<String, String>) -> io::Result<Vec<String>> {
+    let mut acting: Vec<PathBuf> = ACTING_FOLDERS
+        .iter()
+        .filter_map(|name| variables.get(*name))
+        .flat_map(|value| value.split(':').filter(|path| !path.is_empty()).map(PathBuf::from))
+        .collect();
     let mut names = Vec::new();
     for entry in fs::read_dir(home)? {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
         let kind = entry.file_type()?;
-        if !name.starts_with('.') && (kind.is_dir() || kind.is_file()) && names.len() < HOME_MOST {
+        if name.starts_with('.') {
+            acting.extend(kind.is_symlink().then(|| entry.path()));
+        } else if (kind.is_dir() || kind.is_file()) && names.len() < HOME_MOST {
             names.push(name);
         }
     }
+    let home = Path::new(home);
+    let real_home = fs::canonicalize(home)?;
+    let acting: BTreeSet<String> =
+        acting.iter().flat_map(|path| tops(path, home).into_iter().chain(tops(path, &real_home))).collect();
+    names.retain(|name| !acting.contains(name));
     names.sort();
     Ok(names)
+}
+
+/// The name at the top of `home` below which `path` lies, as it is written and as its links lead.
+fn tops(path: &Path, home: &Path) -> Vec<String> {
+    let real = fs::canonicalize(path).ok();
+    [Some(path), real.as_deref()]
+        .into_iter()
+        .flatten()
+        .filter_map(|path| path.strip_prefix(home).ok()?.iter().next()?.to_str().map(str::to_owned))
+        .collect()
 }
 
 /// Looks the user up in /etc/passwd and /etc/group alone: asking every name service would load their libraries into

@@ -3,7 +3,8 @@
 //! 1. It ends when the launcher ends, whatever happens.
 //! 2. It becomes user 0 of its user namespace: the kernel makes a devpts only where there is one.
 //! 3. Loopback comes up, where the network namespace is its own.
-//! 4. The root folder is made and entered ([`crate::sandbox::root`]).
+//! 4. The root folder is made and entered ([`crate::sandbox::root`]); further user namespaces are limited, and then the
+//!    kernel's settings in /proc closed.
 //! 5. A terminal is opened in the sandbox's own devpts, where the launcher's streams are one; its master end goes to
 //!    the launcher.
 //! 6. Rights are given up ([`crate::sandbox::privileges`]): another user namespace with the user's own id and no
@@ -97,6 +98,8 @@ fn start(task: &Task<'_>) -> Result<Pid, StepError> {
         Some(terminals) => Some(open_terminal(&terminals, &task.channel)?),
         None => None,
     };
+    privileges::limit_user_namespaces()?;
+    root::close_proc()?;
     privileges::leave_for_good(task.user)?;
     privileges::restrict_network(task.plan)?;
     privileges::drop_capabilities()?;

@@ -25,16 +25,23 @@ pub fn map_ids(inside: (u32, u32), outside: (u32, u32)) -> Result<(), StepError>
     write("/proc/self/gid_map", format!("{} {} 1", inside.1, outside.1))
 }
 
+/// Lets one more level of user namespaces be made, which the app is to live in, and none below that: the limit of a level
+/// holds for everything below it (namespaces(7)).
+///
+/// # Errors
+/// The kernel's, with the step.
+pub fn limit_user_namespaces() -> Result<(), StepError> {
+    fs::write("/proc/sys/user/max_user_namespaces", "1").step("forbid further user namespaces")
+}
+
 /// Leaves the user namespace that owns the mounts for one below it, in which the user has the own id again, and in
-/// which no further one can be made; that is tried.
+/// which no further one can be made ([`limit_user_namespaces`] came before); that is tried.
 ///
 /// From here on no capability that the process could come by counts for the mounts, the pid namespace or the network.
 ///
 /// # Errors
 /// The kernel's, with the step; and where a further namespace could be made after all.
 pub fn leave_for_good(user: (u32, u32)) -> Result<(), StepError> {
-    // One level more is all there may be; the limit of a level holds for everything below it.
-    fs::write("/proc/sys/user/max_user_namespaces", "1").step("forbid further user namespaces")?;
     unshare_user().step("make the user namespace of the app")?;
     map_ids(user, (0, 0))?;
     match unshare_user() {

@@ -28,7 +28,7 @@ use rustix::process::{chdir, fchdir, pivot_root};
 
 use crate::sandbox::step::{InStep, StepError};
 use crate::sys::mount::{
-    MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, restrict, restrict_recursively,
+    MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, restrict, restrict_recursively,
 };
 
 /// The mounted images of a launch, as detached mounts.
@@ -88,6 +88,29 @@ pub fn assemble(plan: &Plan, images: &Images) -> Result<Option<OwnedFd>, StepErr
     restrict(root.as_fd(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
         .step("make the root folder read-only")?;
     Ok(terminals)
+}
+
+/// Folders of /proc that hold settings of the kernel's. Some belong to the namespaces of the sandbox, whose owner the
+/// user is, and would be the app's to write.
+const KERNEL_SETTINGS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"];
+
+/// Makes the kernel's settings in /proc read-only. The rest of it stays writable: a process may set its own name there.
+///
+/// # Errors
+/// [`StepError`] with the folder.
+pub fn close_proc() -> Result<(), StepError> {
+    for path in KERNEL_SETTINGS {
+        let tree =
+            match open_tree(CWD, *path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC) {
+                Err(rustix::io::Errno::NOENT) => continue,
+                result => result.step_on("clone the mount of", path)?,
+            };
+        let attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+        restrict(tree.as_fd(), attributes).step_on("restrict", path)?;
+        move_mount(tree.as_fd(), "", CWD, *path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .step_on("attach the mount of", path)?;
+    }
+    Ok(())
 }
 
 fn prepare(entry: &Entry) -> Result<Ready, StepError> {

@@ -211,6 +211,35 @@ mod tests {
     }
 
     #[test]
+    fn no_second_way_to_a_tcp_connection_is_open() {
+        let (inet, inet6, netlink) = (libc::AF_INET as u64, libc::AF_INET6 as u64, libc::AF_NETLINK as u64);
+        for (family, protocol, allowed) in [
+            (inet, 0, true),
+            (inet, 6, true),
+            (inet6, 17, true),
+            (inet6, 58, true),
+            (inet, 262, false),
+            (inet6, 262, false),
+            (inet, 256, false),
+            (inet, 132, false),
+            (netlink, 0, true),
+            (netlink, 4, false),
+            (netlink, 15, false),
+            (libc::AF_UNIX as u64, 0, true),
+        ] {
+            let wanted = if allowed { ALLOW } else { errno(libc::EPROTONOSUPPORT) };
+            assert_eq!(ask("socket", &[family, 1, protocol]), wanted, "{family} {protocol}");
+        }
+        let fast_open = libc::MSG_FASTOPEN as u64;
+        for (call, at) in [("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3)] {
+            let mut arguments = [0; 6];
+            assert_eq!(ask(call, &arguments), ALLOW, "{call}");
+            arguments[at] = fast_open;
+            assert_eq!(ask(call, &arguments), errno(libc::EOPNOTSUPP), "{call}");
+        }
+    }
+
+    #[test]
     fn namespaces_are_refused_flag_by_flag() {
         for bit in [17, 25, 26, 27, 28, 29, 30] {
             assert_eq!(ask("clone", &[1 << bit | libc::SIGCHLD as u64]), errno(libc::EPERM), "{bit}");

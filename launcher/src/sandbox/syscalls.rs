@@ -62,6 +62,14 @@ const CLONE_NEWTIME: u32 = 0x80;
 const SET_ID_BITS: u32 = libc::S_ISUID | libc::S_ISGID;
 /// O_CREAT, and the bit of O_TMPFILE that is its own: only then does open(2) look at the mode.
 const CREATES: u32 = libc::O_CREAT as u32 | (libc::O_TMPFILE & !libc::O_DIRECTORY) as u32;
+/// The default, ICMP, TCP, UDP and ICMPv6.
+const IP_PROTOCOLS: &[u32] = &[
+    0,
+    libc::IPPROTO_ICMP as u32,
+    libc::IPPROTO_TCP as u32,
+    libc::IPPROTO_UDP as u32,
+    libc::IPPROTO_ICMPV6 as u32,
+];
 /// Turns a pipe into a queue of kernel notifications (`linux/watch_queue.h`); the same bit as O_EXCL.
 const O_NOTIFICATION_PIPE: u32 = libc::O_EXCL as u32;
 /// Asks personality(2) for the present value.
@@ -208,6 +216,37 @@ pub const RULES: &[Rule] = &[
             ]),
         )],
         errno: libc::EAFNOSUPPORT,
+    },
+    // Of the IP family the protocols that Landlock's rules on TCP know, or that are no TCP: ICMP, TCP, UDP, ICMPv6. MPTCP and
+    // SMC are TCP on the wire and pass Landlock by. Of netlink the one that lists addresses and routes.
+    Rule {
+        calls: &["socket"],
+        when: &[argument(0, Test::Equals(libc::AF_INET as u32)), argument(2, Test::NoneOf(IP_PROTOCOLS))],
+        errno: libc::EPROTONOSUPPORT,
+    },
+    Rule {
+        calls: &["socket"],
+        when: &[argument(0, Test::Equals(libc::AF_INET6 as u32)), argument(2, Test::NoneOf(IP_PROTOCOLS))],
+        errno: libc::EPROTONOSUPPORT,
+    },
+    Rule {
+        calls: &["socket"],
+        when: &[
+            argument(0, Test::Equals(libc::AF_NETLINK as u32)),
+            argument(2, Test::NoneOf(&[libc::NETLINK_ROUTE as u32])),
+        ],
+        errno: libc::EPROTONOSUPPORT,
+    },
+    // Opens a TCP connection without connect, where Landlock does not look. Clients fall back to connect.
+    Rule {
+        calls: &["sendto", "sendmmsg"],
+        when: &[argument(3, Test::AnyBit(libc::MSG_FASTOPEN as u32))],
+        errno: libc::EOPNOTSUPP,
+    },
+    Rule {
+        calls: &["sendmsg"],
+        when: &[argument(2, Test::AnyBit(libc::MSG_FASTOPEN as u32))],
+        errno: libc::EOPNOTSUPP,
     },
     Rule { calls: &["pipe2"], when: &[argument(1, Test::AnyBit(O_NOTIFICATION_PIPE))], errno: libc::EPERM },
 ];

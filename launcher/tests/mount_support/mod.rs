@@ -1,6 +1,7 @@
 //! Trees, images made of them by squashfs's own tools, and packages around those images.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod forge;
 pub mod mounted;
 pub mod tree;
 
@@ -11,7 +12,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
-use pack_launcher::image::{BlockSource, RawSource, spans};
+use pack_launcher::image::{BlockSource, ImageError, RawSource, spans};
 use pack_launcher::package::Package;
 use pack_schemas::index::{self, Span};
 use pack_schemas::package::{self as format, Envelope, Footer, IMAGE_ALIGNMENT, Image};
@@ -128,5 +129,48 @@ impl Case {
 
     pub fn package(&self) -> PathBuf {
         self.folder.path().join("hello.pkg")
+    }
+}
+
+/// Wraps an image that may be malformed: it is cut into spans of a fixed length, which have nothing to do with its
+/// blocks.
+pub fn wrap_blindly(image: &[u8], span_length: usize, package: &Path) {
+    let mut image = image.to_vec();
+    image.resize(image.len().next_multiple_of(IMAGE_ALIGNMENT as usize), 0);
+    let spans: Vec<Span> = image
+        .chunks(span_length)
+        .enumerate()
+        .map(|(number, bytes)| Span {
+            start: (number * span_length) as u64,
+            length: bytes.len() as u32,
+            hash: pack_schemas::names::Hash::of(bytes),
+        })
+        .collect();
+    write_package(&image, &spans, package);
+}
+
+/// A bare image in memory.
+pub struct Bytes(pub Vec<u8>);
+
+impl BlockSource for Bytes {
+    fn length(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_exact(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ImageError> {
+        let from = usize::try_from(offset).ok().and_then(|from| self.0.get(from..));
+        let found = from.and_then(|from| from.get(..buffer.len()));
+        buffer.copy_from_slice(found.ok_or(ImageError::Truncated { offset })?);
+        Ok(())
+    }
+
+    fn read_some(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, ImageError> {
+        let from = usize::try_from(offset).ok().and_then(|from| self.0.get(from..)).unwrap_or_default();
+        let count = from.len().min(buffer.len());
+        if count == 0 {
+            return Err(ImageError::Truncated { offset });
+        }
+        buffer[..count].copy_from_slice(&from[..count]);
+        Ok(count)
     }
 }

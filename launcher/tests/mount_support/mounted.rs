@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -16,7 +17,11 @@ pub fn skip() -> bool {
         Ok(device) if device.mode() & 0o666 != 0o666 => "/dev/fuse is not for everybody".to_owned(),
         Ok(_) => return false,
     };
-    println!("SKIP: {reason}");
+    // CI fails on a reason that it does not expect.
+    if let Some(path) = std::env::var_os("PACK_TEST_SKIPS") {
+        let mut skips = fs::File::options().append(true).create(true).open(path).unwrap();
+        writeln!(skips, "{reason}").unwrap();
+    }
     true
 }
 
