@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Task, Box<dyn Error>> {
     let mut task = Task::default();
     let missing = || "usage: mount-run [OPTION…] PACKAGE FOLDER COMMAND [ARGUMENT…]";
-    let mut number = |arguments: &mut dyn Iterator<Item = OsString>| -> Result<usize, Box<dyn Error>> {
+    let number = |arguments: &mut dyn Iterator<Item = OsString>| -> Result<usize, Box<dyn Error>> {
         Ok(arguments.next().ok_or_else(missing)?.to_string_lossy().parse()?)
     };
     task.package = loop {

@@ -192,3 +192,96 @@ impl<K: Copy + Eq + Hash, V> Drop for Landing<'_, K, V> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn weighed(weight: usize) -> Result<Weighed<usize>, ImageError> {
+        Ok(Weighed { value: weight, weight })
+    }
+
+    #[test]
+    fn a_value_is_loaded_once_however_many_ask() {
+        let cache = Cache::new(1 << 20);
+        let (loads, start) = (AtomicUsize::new(0), Barrier::new(8));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    start.wait();
+                    let value = cache.get_or_load(7_u64, || {
+                        loads.fetch_add(1, Ordering::SeqCst);
+                        std::thread::sleep(std::time::Duration::from_millis(50));
+                        weighed(5)
+                    });
+                    assert_eq!(*value.unwrap(), 5);
+                });
+            }
+        });
+        assert_eq!(loads.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn an_error_goes_to_all_who_wait_and_is_not_kept() {
+        let cache = Cache::<u64, usize>::new(1 << 20);
+        let (loads, start) = (AtomicUsize::new(0), Barrier::new(4));
+        let damaged = ImageError::Damaged { start: 1, end: 2 };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    start.wait();
+                    let value = cache.get_or_load(7, || {
+                        loads.fetch_add(1, Ordering::SeqCst);
+                        std::thread::sleep(std::time::Duration::from_millis(50));
+                        Err(damaged)
+                    });
+                    assert_eq!(value.err(), Some(damaged));
+                });
+            }
+        });
+        assert_eq!(loads.load(Ordering::SeqCst), 1);
+        assert_eq!(*cache.get_or_load(7, || weighed(3)).unwrap(), 3);
+    }
+
+    #[test]
+    fn a_load_that_panics_does_not_leave_others_waiting() {
+        let cache = Cache::<u64, usize>::new(1 << 20);
+        let loading = Barrier::new(2);
+        std::thread::scope(|scope| {
+            let panics = scope.spawn(|| {
+                cache.get_or_load(7, || {
+                    loading.wait();
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                    panic!("on purpose")
+                })
+            });
+            loading.wait();
+            assert!(cache.get_or_load(7, || weighed(1)).is_err());
+            assert!(panics.join().is_err());
+        });
+        assert!(cache.get_or_load(7, || weighed(1)).is_ok());
+    }
+
+    #[test]
+    fn the_limit_holds_and_what_is_used_stays() {
+        let limit = 8 * 100;
+        let cache = Cache::new(limit);
+        for key in 0..10_000_u64 {
+            cache.get_or_load(key, || weighed(10)).unwrap();
+            // Touched all the time.
+            cache.get_or_load(0, || weighed(10)).unwrap();
+        }
+        let weight: usize = cache.shards.iter().map(|shard| lock(shard).weight).sum();
+        assert!(weight <= limit, "{weight}");
+        let slots: usize = cache.shards.iter().map(|shard| lock(shard).slots.len()).sum();
+        let clock: usize = cache.shards.iter().map(|shard| lock(shard).clock.len()).sum();
+        assert_eq!((slots, clock), (weight / 10, weight / 10));
+        assert!(cache.get(0).is_some());
+        // A value larger than the limit is kept alone.
+        cache.get_or_load(1 << 40, || weighed(limit * 2)).unwrap();
+        assert!(cache.get(1 << 40).is_some());
+    }
+}

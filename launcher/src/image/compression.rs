@@ -36,6 +36,8 @@ impl Codec {
             Codec::Gzip => inflate(input, output),
             Codec::Zstd => unzstd(input, output),
         }
+        // No writer stores a block of nothing.
+        .and_then(|size| if size == 0 { Err("it is empty") } else { Ok(size) })
         .map_err(|reason| ImageError::Decompress { offset, reason })
     }
 }
