@@ -126,8 +126,8 @@ pub enum ExportWarning {
         /// The file.
         path: PathBuf,
     },
-    /// A command of the same name is elsewhere on `PATH`.
-    #[error("the command `{command}` is also {}; which of them runs, the order of PATH decides", visible(&.other.to_string_lossy()))]
+    /// The command would take the place of another, as `~/.local/bin` is the first folder of `PATH` in many homes.
+    #[error("the command `{command}` is not exported, since it would take the place of {}; `pack run` starts the app", visible(&.other.to_string_lossy()))]
     Shadows {
         /// The command.
         command: String,
@@ -198,16 +198,31 @@ pub(crate) fn claim(
         {
             let command = export.path.to_string();
             claimed.warnings.push(ExportWarning::Shadows { command, other });
+            continue;
         }
         claimed.files.push(file);
     }
     Ok(claimed)
 }
 
-/// Another command of the same name.
+/// Where every user's programs are, whatever `PATH` was when the package was installed.
+const SYSTEM_FOLDERS: &[&str] =
+    &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// Commands that take a password or a key, or start what does: no package may bear their names on `PATH`, installed or
+/// not.
+const RESERVED_COMMANDS: &[&str] = &[
+    "bash", "doas", "env", "gpg", "gpg2", "login", "pack", "passwd", "pkexec", "run0", "sh", "ssh",
+    "ssh-add", "su", "sudo", "zsh",
+];
+
+/// The command that one of this name would take the place of.
 fn shadowed(folders: &Folders, settings: &ExportSettings, command: &str) -> Option<PathBuf> {
+    if RESERVED_COMMANDS.contains(&command) {
+        return Some(Path::new("/usr/bin").join(command));
+    }
     let own = folders.commands();
-    let others = settings.search_path.iter().filter(|folder| folder.is_absolute() && **folder != own);
+    let of_path = settings.search_path.iter().map(PathBuf::as_path).filter(|folder| folder.is_absolute());
+    let others = of_path.chain(SYSTEM_FOLDERS.iter().map(Path::new)).filter(|folder| *folder != own);
     others.map(|folder| folder.join(command)).find(|path| path.is_file())
 }
 
