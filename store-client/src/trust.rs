@@ -183,12 +183,7 @@ fn file_name(key: PublicKey) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Home;
-    use ed25519_dalek::SigningKey;
-
-    fn key(seed: u8) -> PublicKey {
-        PublicKey(SigningKey::from_bytes(&[seed; 32]).verifying_key().to_bytes())
-    }
+    use crate::testing::{Home, key};
 
     #[test]
     fn a_key_is_trusted_from_its_addition_to_its_removal() {

@@ -7,7 +7,7 @@ use pack_schemas::manifest::RelativePath;
 use pack_schemas::names::Name;
 use pack_schemas::state::ExportPlace;
 
-use super::icons::{self, Icon};
+use super::icons::{self, Found, Icon};
 use super::{ExportError, ExportFile, ExportPlan, ExportWarning, export};
 use crate::reader::{FileKind, OpenedPackage};
 
@@ -24,12 +24,12 @@ pub(super) fn plan(
     let entry = DesktopEntry::parse(&read(package, app, path)?).map_err(refused)?;
     let mut substitutes = BTreeMap::new();
     for icon in entry.icons() {
-        if let Some(substitute) = add_icon(package, app, &icon, plan)? {
+        if let Some(substitute) = add_icon(package, app, icons::find(package, &icon)?, plan) {
             substitutes.insert(icon, substitute);
         }
     }
     let default_icon = match &manifest.icon {
-        Some(icon) if substitutes.is_empty() => add_icon(package, app, icon.as_str(), plan)?,
+        Some(icon) if substitutes.is_empty() => add_icon(package, app, icons::at_path(package, icon), plan),
         _ => None,
     };
     let launch = Launch {
@@ -67,13 +67,7 @@ fn read(package: &OpenedPackage, app: &Name, path: &RelativePath) -> Result<Vec<
 }
 
 /// Adds an icon's files to the plan, and returns the name by which the entry is to call it.
-fn add_icon(
-    package: &OpenedPackage,
-    app: &Name,
-    icon: &str,
-    plan: &mut ExportPlan,
-) -> Result<Option<String>, ExportError> {
-    let found = icons::find(package, icon)?;
+fn add_icon(package: &OpenedPackage, app: &Name, found: Found, plan: &mut ExportPlan) -> Option<String> {
     for (path, problem) in found.problems {
         let warning = ExportWarning::Icon { app: app.clone(), path, problem };
         if !plan.warnings.contains(&warning) {
@@ -87,9 +81,9 @@ fn add_icon(
                     plan.files.push(file);
                 }
             }
-            Ok(Some(name))
+            Some(name)
         }
-        Icon::OfTheme(name) if package.envelope.manifest.icon.is_none() => Ok(Some(name)),
-        Icon::OfTheme(_) | Icon::Unusable => Ok(None),
+        Icon::OfTheme(name) if package.envelope.manifest.icon.is_none() => Some(name),
+        Icon::OfTheme(_) | Icon::Unusable => None,
     }
 }

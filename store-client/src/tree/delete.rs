@@ -15,8 +15,10 @@ use crate::folder::{FileError, Folder};
 
 /// From this depth on, folders are moved to the top.
 const FLATTEN_AT: usize = 64;
-/// An app that is still running can fill a folder as fast as it is emptied; this many times it is emptied.
-const PASSES_MOST: usize = 100_000;
+/// An app that is still running can fill a folder as fast as it is emptied; so often it is emptied again.
+const REFILLS_MOST: usize = 50;
+/// Passes in all; each shortens the deepest branch by [`FLATTEN_AT`] levels.
+const PASSES_MOST: usize = 1_000_000;
 
 /// Deletes `name` in `parent`, whatever it is; whether there was something. `progress` is told of every file.
 pub(crate) fn delete_tree(
@@ -30,12 +32,17 @@ pub(crate) fn delete_tree(
         return Ok(parent.remove_file(name)?);
     }
     let Some(top) = open_shut_folder(parent, name)? else { return Ok(false) };
-    let mut flattened = 0;
+    let (mut flattened, mut refills) = (0, 0);
     for _ in 0..PASSES_MOST {
+        let before = flattened;
         Deletion { top: &top, flattened: &mut flattened, progress }.empty(&top, 0)?;
         if parent.remove_empty_child(name)? {
             parent.sync()?;
             return Ok(true);
+        }
+        refills += usize::from(flattened == before);
+        if refills > REFILLS_MOST {
+            break;
         }
     }
     let source = io::Error::new(io::ErrorKind::DirectoryNotEmpty, "something keeps filling it");

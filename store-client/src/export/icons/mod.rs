@@ -14,6 +14,7 @@
 
 use std::fmt;
 
+use pack_schemas::manifest::RelativePath;
 use pack_schemas::state::ExportPlace;
 
 use super::{ExportError, ExportFile, export, file_stem, path_in_package};
@@ -108,14 +109,23 @@ enum Format {
     Svg,
 }
 
-/// Finds what an `Icon` key names.
+/// Finds what an `Icon` key names: with a slash in it a path, without one an icon of the theme.
 pub(super) fn find(package: &OpenedPackage, icon: &str) -> Result<Found, ExportError> {
     let is_path = icon.contains('/');
+    let candidates = if is_path { path_candidates(icon) } else { theme_candidates(package, icon)? };
+    Ok(judge(package, icon, is_path, candidates))
+}
+
+/// Finds the icon at a path in the package.
+pub(super) fn at_path(package: &OpenedPackage, path: &RelativePath) -> Found {
+    judge(package, path.as_str(), true, vec![(path.to_string(), None)])
+}
+
+fn judge(package: &OpenedPackage, icon: &str, is_path: bool, candidates: Vec<IconCandidate>) -> Found {
     let stem = stem(icon);
     let exported_name = format!("{}_{stem}", package.envelope.name);
     let mut found = Found { icon: Icon::Unusable, problems: Vec::new() };
     let mut files = Vec::new();
-    let candidates = if is_path { path_candidates(icon) } else { theme_candidates(package, icon)? };
     for (path, size) in candidates {
         match check(package, &path) {
             Ok((format, bytes)) => {
@@ -134,7 +144,7 @@ pub(super) fn find(package: &OpenedPackage, icon: &str) -> Result<Found, ExportE
     } else if !is_path && found.problems.is_empty() && stem == icon {
         found.icon = Icon::OfTheme(stem);
     }
-    Ok(found)
+    found
 }
 
 /// The name of an icon, without what cannot be in the name of a file of the theme.
