@@ -4,6 +4,7 @@
 //! mount-run [OPTION…] PACKAGE FOLDER COMMAND [ARGUMENT…]
 //!   --cache BYTES   memory for decompressed blocks
 //!   --threads N     threads that serve
+//!   --mounts N      ask for N mounts, and use the last
 //!   --times         say on standard error how long the start took
 //!   --status FILE   copy the keeper's /proc/PID/status there when the command has ended
 //!   --unsigned      do not check the signature
@@ -37,6 +38,7 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 struct Task {
     options: Options,
     times: bool,
+    mounts: usize,
     unsigned: bool,
     status: Option<PathBuf>,
     package: PathBuf,
@@ -70,6 +72,7 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Task, Box<dyn 
         match argument.to_str() {
             Some("--cache") => task.options.cache = CacheSize { bytes: number(&mut arguments)? },
             Some("--threads") => task.options.threads = Some(number(&mut arguments)?),
+            Some("--mounts") => task.mounts = number(&mut arguments)?,
             Some("--times") => task.times = true,
             Some("--unsigned") => task.unsigned = true,
             Some("--status") => task.status = Some(arguments.next().ok_or_else(missing)?.into()),
@@ -92,7 +95,10 @@ fn run(task: &mut Task) -> Result<u8, Box<dyn Error>> {
     options.report = Some(io::stderr().as_fd().try_clone_to_owned()?);
     let keeper = keeper::start(package, "hello x1", options)?;
     let started = Instant::now();
-    let mount = keeper.mount()?;
+    let mut mount = keeper.mount()?;
+    for _ in 1..task.mounts {
+        mount = keeper.mount()?;
+    }
     if task.times {
         let micros = |from: Instant, to: Instant| (to - from).as_micros();
         eprintln!(
@@ -106,6 +112,7 @@ fn run(task: &mut Task) -> Result<u8, Box<dyn Error>> {
     if let Some(file) = &task.status {
         std::fs::write(file, keeper_status(&keeper)?)?;
     }
+    keeper.end();
     Ok(status)
 }
 

@@ -32,6 +32,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+
 use crate::image::{CacheSize, CheckedSource, ImageError, Reader};
 use crate::package::Package;
 use crate::sandbox::channel;
@@ -131,6 +133,17 @@ impl Keeper {
     /// The keeper's process, for poll(2): readable once it has ended.
     pub fn process(&self) -> BorrowedFd<'_> {
         self.process.as_fd()
+    }
+
+    /// Ends the keeper and waits until it is gone. Whoever still has the mount gets errors from then on, but for what the
+    /// kernel has cached.
+    ///
+    /// Dropping the value ends it as well, a moment later.
+    pub fn end(self) {
+        let Keeper { channel, process } = self;
+        drop(channel);
+        // ECHILD: somebody has waited for it already.
+        let _ = waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED);
     }
 
     fn answer(&self) -> Result<Option<OwnedFd>, KeeperError> {

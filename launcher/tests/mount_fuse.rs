@@ -414,6 +414,29 @@ fn is_zombie(pid: u32) -> bool {
 }
 
 #[test]
+fn a_keeper_gives_many_mounts_and_is_gone_when_it_was_ended() {
+    if skip() {
+        return;
+    }
+    let stage = Stage::new();
+    let case = Case::new(|root| fs::write(root.join("a"), "contents").unwrap(), &["-comp", "zstd"]);
+    let output = stage.shell(&["--mounts", "5"], &case.package(), "cat a; echo; echo $PPID");
+    let lines = text(&output.stdout);
+    let errors = text(&output.stderr);
+    if errors.contains("mount it a second time") {
+        println!("SKIP: this kernel cannot clone a mount that is attached nowhere");
+        return;
+    }
+    assert!(lines.starts_with("contents\n"), "{lines}{errors}");
+    let label = case.package();
+    let alive = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let arguments = fs::read(entry.unwrap().path().join("cmdline")).ok()?;
+        text(&arguments).contains(label.to_str().unwrap()).then_some(())
+    });
+    assert_eq!(alive.count(), 0);
+}
+
+#[test]
 fn a_host_without_fuse_is_told_by_the_step() {
     if skip() {
         return;

@@ -76,6 +76,8 @@ fn prepare(task: &Task<'_>) -> Result<Ready, StepError> {
         .step("close inherited descriptors")?;
     // Away from the terminal, whose signals are for the app.
     rustix::process::setsid().step("begin a session")?;
+    // The caller may have blocked signals to read them from a descriptor; here they do what they always do.
+    nix::sys::signal::SigSet::empty().thread_set_mask().step("unblock signals")?;
     rustix::process::chdir("/").step("leave the working directory")?;
     // For people who look at processes; without it they see the launcher's name.
     let _ = rustix::thread::set_name(PROCESS_NAME);
