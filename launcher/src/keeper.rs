@@ -16,7 +16,7 @@
 //! - The mount is never attached in the keeper's namespace: an attached one could not be passed on. All clones have one
 //!   superblock, so everything that reads them shares the kernel's one cache.
 //! - What the keeper needs of the file system it opens before it serves its first request; from then on it can open
-//!   nothing, start nothing and talk to nobody but the kernel's FUSE and its socket ([`confinement`]). What it parses is
+//!   nothing, start nothing and talk to nobody but the kernel's FUSE and its socket (`confinement`). What it parses is
 //!   untrusted, so it is confined as if it were already taken over.
 //! - It lives as long as somebody holds the other end of its socket. The kernel closes that with its holder, however
 //!   it ends; so no keeper outlives its users, and none has to be hunted down.

@@ -1,4 +1,5 @@
 //! The mount as an app sees it: a real FUSE mount, made and read by a user without any privilege.
+#![allow(clippy::print_stdout, reason = "a skipped test says why")]
 
 mod mount_support;
 

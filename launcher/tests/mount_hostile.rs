@@ -1,4 +1,5 @@
 //! Images made to do harm: an error is fine, wrong data, a panic, a hang or memory without bound is not.
+#![allow(clippy::print_stdout, reason = "a skipped test says why")]
 
 mod mount_support;
 
