@@ -299,7 +299,8 @@ impl Change<'_> {
         let incoming = data.make_private_child(INCOMING)?;
         let mut left_out = Vec::new();
         if let Some(from) = plan.data_from
-            && let Some(from) = data.child(from.to_string(), Mounts::Refuse).map_err(|e| failed(e.into()))?
+            && let Some(from) =
+                tree::open_shut_folder(&data, from.to_string().as_ref()).map_err(|e| failed(e.into()))?
         {
             left_out = tree::copy_tree(&from, &incoming).map_err(failed)?.left_out;
             // One flush for all files: the earlier revision's data may be deleted some day because this is here.

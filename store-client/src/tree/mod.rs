@@ -125,10 +125,10 @@ fn file_type(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-/// Opens a folder of the user's own that its owner's mode bits may shut off, and opens them.
+/// Opens a folder of the user's own, also where an app has shut it off by its mode: then it gets mode 0700.
 ///
 /// fchmod(2) does not take an `O_PATH` descriptor, so its link under /proc is used, which leads to that very folder.
-fn open_shut_folder(parent: &Folder, name: &std::ffi::OsStr) -> Result<Option<Folder>, FileError> {
+pub(crate) fn open_shut_folder(parent: &Folder, name: &std::ffi::OsStr) -> Result<Option<Folder>, FileError> {
     let folder = match parent.child(name, Mounts::Refuse) {
         Err(error) if error.source.raw_os_error() == Some(Errno::ACCESS.raw_os_error()) => {
             let flags = OFlags::PATH | OFlags::DIRECTORY;
