@@ -13,7 +13,7 @@
 //! run that changes anything goes on from step 2 ([`Change::recover`]).
 //!
 //! Kept are `data/NAME/common` and the data of the current revision. Only a package of the same publisher gets them
-//! back. Where there is nothing in them, nothing is kept.
+//! back. Where there is no file in them, nothing is kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ use pack_schemas::names::{PackageName, Revision};
 use pack_schemas::state::PackageState;
 
 use crate::change::{Change, Step};
-use crate::folder::{FileError, Folder, Mounts};
+use crate::folder::{FileError, Folder};
 use crate::folders::{COMMON_FOLDER, CURRENT_LINK, Folders, PURGING_FILE, REMOVING_FILE, STATE_FILE};
 use crate::installed::{self, DataSize, StateError};
 use crate::tree::{self, TreeError, TreeSize};
@@ -220,14 +220,14 @@ impl Change<'_> {
                 self.delete_data(&data, &state.name, &name)?;
             }
         }
-        let is_empty = |name: &str| -> Result<bool, FileError> {
-            Ok(match data.child(name, Mounts::Cross)? {
-                Some(folder) => folder.entries()?.next().is_none(),
-                None => true,
-            })
+        let holds_files = |name: &str| -> Result<bool, RemoveError> {
+            let failed =
+                |source: FileError| RemoveError::Data { name: state.name.clone(), source: source.into() };
+            let folder = tree::open_shut_folder(&data, name.as_ref()).map_err(failed)?;
+            let size = folder.map(|folder| tree::measure(&folder));
+            Ok(size.is_some_and(|size| size.files > 0 || !size.is_complete))
         };
-        if is_empty(COMMON_FOLDER)? && kept_name.as_deref().is_none_or(|name| is_empty(name).unwrap_or(false))
-        {
+        if !holds_files(COMMON_FOLDER)? && !kept_name.as_deref().map_or(Ok(false), holds_files)? {
             return Ok(None);
         }
         Ok(Some(PackageState {

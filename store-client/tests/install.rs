@@ -336,6 +336,8 @@ fn removal_keeps_the_data_for_the_same_publisher_and_purge_deletes_it() {
 fn a_removal_leaves_nothing_where_there_was_no_data() {
     let world = World::new();
     world.install(&Project::hello("1").write(&world, "1.pkg"));
+    // Folders alone, such as every launch makes, are no data.
+    std::fs::create_dir_all(world.data("x1/.config/empty")).unwrap();
     world.remove_observed(false, &mut |_| ()).unwrap();
     assert!(!world.folders.package(&hello()).exists() && !world.folders.package_data(&hello()).exists());
 }
