@@ -366,7 +366,9 @@ fn the_keeper_is_confined_and_ends_with_its_launcher() {
     rustix::io::fcntl_setfd(&inherited, rustix::io::FdFlags::empty()).unwrap();
     let mut launcher = stage
         .mount_run(&[], &case.package())
-        .args(["sh", "-c", "echo ready; exec sleep 1000"])
+        // Ends when nobody holds its standard input any more, so that it does not outlive the test.
+        .args(["sh", "-c", "echo ready; read end"])
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
