@@ -211,7 +211,7 @@ fn start(place: &Place, rounds: usize) {
 /// The namespaces and mounts that pack makes, as far as bubblewrap has them.
 fn bubblewrap_arguments(app: &Path) -> Vec<String> {
     let app = app.display().to_string();
-    let words = "--unshare-all --new-session --die-with-parent --disable-userns --ro-bind /usr /usr --symlink usr/bin /bin \
+    let words = "--unshare-all --unshare-user --new-session --die-with-parent --disable-userns --ro-bind /usr /usr --symlink usr/bin /bin \
                  --symlink usr/lib /lib --symlink usr/lib64 /lib64 --ro-bind /etc/ld.so.cache /etc/ld.so.cache --ro-bind \
                  /etc/hosts /etc/hosts --proc /proc --dev /dev --tmpfs /tmp --tmpfs /run";
     let mut arguments: Vec<String> = words.split_whitespace().map(str::to_owned).collect();

@@ -14,7 +14,7 @@ use support::{World, err, eventually, fail, out, succeed};
 /// A package whose one app is this shell script.
 fn script(body: &str) -> World {
     let world = World::with_key();
-    let manifest = "name: script\nversion: '1'\nbase: host\napps: {script: {command: bin/script, args: [first]}}\n\
+    let manifest = "name: scripted\nversion: '1'\nbase: host\napps: {scripted: {command: bin/script, args: [first]}}\n\
                     parts: {script: {plugin: dump, source: files}}\n";
     world.project("project", manifest, &[("bin/script", &format!("#!/bin/sh\n{body}\n"))]);
     let package = world.build("project");
@@ -26,7 +26,7 @@ fn script(body: &str) -> World {
 fn arguments_arrive_as_they_are() {
     use std::os::unix::ffi::OsStrExt;
     let world = script(r#"for argument in "$@"; do printf '<%s>' "$argument"; done"#);
-    let mut run = world.pack(["run", "script", "--help", "a b", "", "--", "-x", "$HOME", "--explain"]);
+    let mut run = world.pack(["run", "scripted", "--help", "a b", "", "--", "-x", "$HOME", "--explain"]);
     run.arg(std::ffi::OsStr::from_bytes(b"\xff\n"));
     let output = succeed(run);
     assert_eq!(output.stdout, b"<first><--help><a b><><--><-x><$HOME><--explain><\xff\n>");
@@ -36,11 +36,11 @@ fn arguments_arrive_as_they_are() {
 fn cve_2024_32462_what_follows_the_name_is_never_an_option_of_packs() {
     let world = script(r#"echo "$@""#);
     for arguments in [["--shell", "x"], ["--explain", "x"], ["-q", "--version"]] {
-        let mut run = world.pack(["run", "script"]);
+        let mut run = world.pack(["run", "scripted"]);
         run.args(arguments);
         assert_eq!(out(&succeed(run)), format!("first {}\n", arguments.join(" ")));
     }
-    let exported = world.home(".local/bin/script");
+    let exported = world.home(".local/bin/scripted");
     let mut command = world.command(exported);
     command.args(["--", "--shell"]);
     assert_eq!(out(&succeed(command)), "first -- --shell\n");
@@ -57,7 +57,7 @@ fn the_status_is_the_apps() {
         ("kill -9 $$", 137),
         ("kill -15 $$", 143),
     ] {
-        let output = world.pack(["run", "script", line]).output().unwrap();
+        let output = world.pack(["run", "scripted", line]).output().unwrap();
         assert_eq!(output.status.code(), Some(status), "{line}\n{}", err(&output));
     }
 }
@@ -91,7 +91,7 @@ fn what_keeps_an_app_from_starting_has_statuses_of_its_own() {
 #[test]
 fn streams_pass_through() {
     let world = script("cat; echo error >&2; exec >&-; sleep 5");
-    let mut run = world.pack(["run", "script"]);
+    let mut run = world.pack(["run", "scripted"]);
     let mut app = run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let megabyte = vec![b'x'; 1 << 20];
     let mut input = app.stdin.take().unwrap();
@@ -118,7 +118,7 @@ fn signals_reach_the_app() {
         r#"for s in HUP INT QUIT TERM USR1 USR2; do trap "echo got $s" $s; done
            echo ready; while :; do sleep 0.05; done"#,
     );
-    let mut run = world.pack(["run", "script"]);
+    let mut run = world.pack(["run", "scripted"]);
     let mut app = run.stdout(Stdio::piped()).spawn().unwrap();
     let mut output = app.stdout.take().unwrap();
     read_until(&mut output, "ready\n");
@@ -174,14 +174,14 @@ fn a_damaged_package_gives_an_error_and_one_line_and_never_other_bytes() {
 #[test]
 fn another_package_in_place_of_the_installed_one_is_not_run() {
     let world = script("echo original");
-    let manifest = "name: script\nversion: '1'\nbase: host\napps: {script: {command: bin/script}}\n\
+    let manifest = "name: scripted\nversion: '1'\nbase: host\napps: {scripted: {command: bin/script}}\n\
                     parts: {script: {plugin: dump, source: files}}\n";
     world.project("other", manifest, &[("bin/script", "#!/bin/sh\necho other   \n")]);
     let other = world.build("other");
-    let installed = world.home(".local/share/pack/packages/script/x1.pkg");
+    let installed = world.home(".local/share/pack/packages/scripted/x1.pkg");
     std::fs::remove_file(&installed).unwrap();
     std::fs::copy(&other, &installed).unwrap();
-    let refused = fail(world.pack(["run", "script"]), 125);
+    let refused = fail(world.pack(["run", "scripted"]), 125);
     assert_eq!(out(&refused), "");
 }
 
@@ -218,7 +218,7 @@ impl OnTerminal {
 #[test]
 fn a_terminal_is_one_inside_with_its_size_and_a_session_of_its_own() {
     let world = script("tty; stty size; read line; echo \"<$line>\"; ps -o sid= -p $$ | tr -d ' '; echo $$");
-    let mut terminal = OnTerminal::run(&world, &["run", "script"]);
+    let mut terminal = OnTerminal::run(&world, &["run", "scripted"]);
     let text = terminal.read_until("33 111");
     assert!(text.contains("/dev/pts/0"), "{text}");
     terminal.type_keys("hello\r");
@@ -233,7 +233,7 @@ fn a_terminal_is_one_inside_with_its_size_and_a_session_of_its_own() {
 #[test]
 fn a_change_of_size_passes_through() {
     let world = script("trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done");
-    let mut terminal = OnTerminal::run(&world, &["run", "script"]);
+    let mut terminal = OnTerminal::run(&world, &["run", "scripted"]);
     terminal.read_until("ready");
     let size = rustix::termios::Winsize { ws_row: 50, ws_col: 90, ws_xpixel: 0, ws_ypixel: 0 };
     rustix::termios::tcsetwinsize(&terminal.master, size).unwrap();
@@ -245,7 +245,7 @@ fn a_change_of_size_passes_through() {
 #[test]
 fn ctrl_c_ends_the_whole_app_and_gives_the_terminal_back() {
     let world = script("sleep 1000 & sleep 1000 & echo ready; wait");
-    let mut terminal = OnTerminal::run(&world, &["run", "script"]);
+    let mut terminal = OnTerminal::run(&world, &["run", "scripted"]);
     terminal.read_until("ready");
     terminal.type_keys("\x03");
     let status = terminal.child.wait().unwrap();
@@ -259,7 +259,7 @@ fn ctrl_c_ends_the_whole_app_and_gives_the_terminal_back() {
 #[test]
 fn a_closed_terminal_ends_the_whole_app_even_one_that_ignores_it() {
     let world = script("trap '' HUP TERM INT; echo ready; while :; do sleep 0.05; done");
-    let mut terminal = OnTerminal::run(&world, &["run", "script"]);
+    let mut terminal = OnTerminal::run(&world, &["run", "scripted"]);
     terminal.read_until("ready");
     drop(terminal.master);
     let mut child = terminal.child;
@@ -285,10 +285,10 @@ fn cve_2017_5226_characters_cannot_be_put_into_the_callers_terminal() {
 #[test]
 fn explain_tells_the_plan_and_runs_nothing() {
     let world = script("echo ran");
-    let text = out(&succeed(world.pack(["run", "--explain", "script"])));
+    let text = out(&succeed(world.pack(["run", "--explain", "scripted"])));
     assert!(!text.contains("ran\n"), "{text}");
     for told in [
-        "script.script (version 1, revision x1)",
+        "scripted.scripted (version 1, revision x1)",
         "/usr",
         "network  a loopback interface",
         "no_new_privs",
