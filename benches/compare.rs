@@ -5,7 +5,7 @@
 //! - build of a 250 MB tree: mksquashfs at the same compression (zstd 15, 128 KiB, no fragments), pack.
 //!
 //! `cargo bench --bench compare` (all), `cargo bench --bench compare -- start [ROUNDS]`, `… -- build [ROUNDS]`. As root it
-//! measures as the unprivileged user 20001; squashfuse_ll alone needs the set-uid fusermount3 for that.
+//! measures as the user nobody; squashfuse_ll alone needs the set-uid fusermount3 for that.
 //! The tree is made of this machine's /usr; give another with `PACK_BENCH_TREE=FOLDER`.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The user that root measures as.
-const USER: u32 = 20001;
+/// The user that root measures as: nobody, since fusermount3 wants one with a name.
+const USER: u32 = 65534;
 /// Size of the tree to build, in bytes.
 const TREE_SIZE: u64 = 250 << 20;
 

@@ -34,6 +34,9 @@ use crate::reader::{OpenedPackage, ReadError};
 
 pub use icons::IconProblem;
 
+/// Longest file that is exported, in bytes: an icon.
+const EXPORT_LIMIT: u64 = 1 << 20;
+
 /// What exports need to know of the host.
 #[derive(Debug, Clone)]
 pub struct ExportSettings {
@@ -260,11 +263,13 @@ pub(crate) fn withdraw(folders: &Folders, package: &PackageName, export: &Export
     for parent in &parents {
         match way[way.len() - 1].child(parent, Mounts::Cross)? {
             Some(child) => way.push(child),
-            None => return Ok(()),
+            None => break,
         }
     }
+    // Where the way ends early, the file is gone, and an earlier run was stopped while it removed the folders.
+    let is_whole = way.len() == parents.len() + 1;
     let folder = &way[way.len() - 1];
-    if found_in(folder, package, export.place, name)? == Found::Ours {
+    if is_whole && found_in(folder, package, export.place, name)? == Found::Ours {
         folder.remove_file(name)?;
         folder.sync()?;
     }
@@ -322,8 +327,7 @@ fn found_in(
     if folder.stat_of(name)?.is_none() {
         return Ok(Found::Nothing);
     }
-    // Anything that cannot be read as a small regular file is not ours.
-    let bytes = folder.read(name, DESKTOP_LIMIT as u64).ok().flatten();
+    let bytes = read_small_file(folder, name)?;
     let is_ours = match place {
         ExportPlace::Commands => {
             bytes.and_then(|bytes| commands::exported_by(&bytes)).as_ref() == Some(package)
@@ -338,6 +342,21 @@ fn found_in(
         }
     };
     Ok(if is_ours { Found::Ours } else { Found::Foreign })
+}
+
+/// Reads a file that may be an export: nothing for what pack cannot have written, a link, a folder, a FIFO, a file that
+/// is too long or shut.
+fn read_small_file(folder: &Folder, name: &str) -> Result<Option<Vec<u8>>, FileError> {
+    use std::io::ErrorKind;
+    match folder.read(name, EXPORT_LIMIT) {
+        Err(error) if error.source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => Ok(None),
+        Err(error) => match error.source.kind() {
+            ErrorKind::InvalidInput | ErrorKind::FileTooLarge | ErrorKind::PermissionDenied => Ok(None),
+            // What is there is not known; another run may know.
+            _ => Err(error),
+        },
+        read => read,
+    }
 }
 
 /// The folders of an export below its place, and its name in the last of them.
