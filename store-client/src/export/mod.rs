@@ -22,7 +22,7 @@ mod icons;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use pack_schemas::desktop::{self, DESKTOP_LIMIT, DesktopError};
+use pack_schemas::desktop::{self, DesktopError};
 use pack_schemas::manifest::{PackageType, RelativePath};
 use pack_schemas::names::{Name, PackageName};
 use pack_schemas::state::{Export, ExportPlace};
@@ -337,8 +337,7 @@ fn found_in(
         }
         ExportPlace::Icons => {
             let prefix = format!("{package}_");
-            name.starts_with(&prefix)
-                && folder.open_file(name, Mounts::Cross).is_ok_and(|file| file.is_some())
+            name.starts_with(&prefix) && bytes.is_some()
         }
     };
     Ok(if is_ours { Found::Ours } else { Found::Foreign })

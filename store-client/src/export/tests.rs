@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::testing::{FolderFiles, Home, envelope};
+use pack_schemas::desktop::DESKTOP_LIMIT;
 use pack_schemas::names::Hash;
 use serde_json::json;
 use std::os::unix::fs::{PermissionsExt, symlink};
