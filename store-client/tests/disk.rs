@@ -168,7 +168,7 @@ fn read_only_home(root: &Path) {
     assert_eq!(world.snapshot(), before);
     unmount(&packages);
     // All of it: the lock cannot be taken, and what is installed can be run all the same.
-    mount(&["-o", "remount,ro"], root);
+    mount(&["-o", "remount,bind,ro"], root);
     let error = StateLock::acquire(&world.folders, "test", Duration::ZERO, &mut |_| ()).unwrap_err();
     assert!(error.to_string().contains(world.folders.lock().to_str().unwrap()), "{error}");
     installed::open_current(&world.folders, &hello()).unwrap();
@@ -177,7 +177,8 @@ fn read_only_home(root: &Path) {
 fn read_only_commands(root: &Path) {
     let world = world_on_disk(root, "2m");
     let commands = world.folders.commands();
-    mount(&["-t", "tmpfs", "-o", "ro", "tmpfs"], &commands);
+    mount(&["-t", "tmpfs", "tmpfs"], &commands);
+    mount(&["-o", "remount,bind,ro"], &commands);
     let installed = world.install_observed(&world.root.join("2.pkg"), &mut |_| ()).unwrap();
     assert!(matches!(installed.warnings.as_slice(), [Warning::Unfinished(_), Warning::Unfinished(_)]));
     assert!(
@@ -188,7 +189,7 @@ fn read_only_commands(root: &Path) {
             .exists()
     );
     assert_eq!(installed::read_installed(&world.folders, &hello()).unwrap().exported, None);
-    mount(&["-o", "remount,rw"], &commands);
+    mount(&["-o", "remount,bind,rw"], &commands);
     assert_eq!(world.recover().mended, [hello()]);
     assert!(commands.join("hello").exists());
 }
