@@ -258,6 +258,20 @@ fn a_folder_over_a_link_of_the_base_is_refused() {
 }
 
 #[test]
+fn names_that_the_sandbox_uses_while_it_makes_the_root_are_not_the_packages() {
+    let mut package = image();
+    for name in [".base", ".layers", "app", "dev", "home", "run", "tmp"] {
+        package.top.insert(name.to_owned(), TopEntry::Folder);
+    }
+    let plan = Case { rootfs: "merged", ..PLAIN }.plan_with(&package, None).unwrap();
+    for entry in &plan.root {
+        let of_package = matches!(&entry.content, Content::Image { path, .. } if !path.is_empty());
+        let top = entry.target[1..].split('/').next().unwrap();
+        assert!(!of_package || matches!(top, "usr" | "etc" | "opt" | "lib64"), "{}", entry.target);
+    }
+}
+
+#[test]
 fn the_data_folders_come_last_and_follow_no_link() {
     let plan = Case { plugs: &["home"], connected: &["home"], ..PLAIN }.plan();
     let [.., revision, common] = &plan.root[..] else { panic!() };
