@@ -62,9 +62,11 @@ fn signatures_that_are_missing_or_wrong_are_shown() {
     let listing = out(&succeed(world.pack(["inspect", "hello.pkg"])));
     assert_eq!(value(&listing, "signed by:"), "nobody");
     package(&world, "hello", true);
-    // A digit of the signature, which the footer and four bytes follow.
-    let size = std::fs::metadata(&path).unwrap().len() as usize;
-    damage(&path, size - 64 - 10);
+    // A digit of the signature, which the footer and four bytes follow, becomes another digit.
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.len() - 64 - 10;
+    bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
+    std::fs::write(&path, bytes).unwrap();
     let listing = out(&succeed(world.pack(["inspect", "hello.pkg"])));
     let expected = format!("the signature in the name of {} is wrong", fingerprint(&world));
     assert_eq!(value(&listing, "signed by:"), expected);
