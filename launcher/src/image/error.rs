@@ -62,7 +62,7 @@ pub enum ImageError {
     },
     /// The compressor is one that this program does not have.
     #[error(
-        "the image is compressed with {0}, which this version of pack cannot read; it reads zstd and gzip"
+        "the image is compressed with {0}, which pack does not read; it reads gzip, lz4, lzo, xz and zstd"
     )]
     UnsupportedCompressor(&'static str),
 }

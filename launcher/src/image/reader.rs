@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use pack_schemas::squashfs::{
-    AttributeTable, FormatError, INODE_SIZE_MOST, Inode, InodeDetail, InodeKind, Reference, SUPERBLOCK_SIZE,
-    Superblock, Table, id_entry,
+    AttributeTable, CompressorOptions, FormatError, INODE_SIZE_MOST, Inode, InodeDetail, InodeKind,
+    Reference, SUPERBLOCK_SIZE, Superblock, Table, id_entry,
 };
 
 use super::blocks::Blocks;
@@ -49,13 +49,20 @@ pub struct Node {
 }
 
 impl Reader {
-    /// Reads the superblock, and nothing else: the cost does not depend on the size of the image.
+    /// Reads the superblock, the compressor's options if there are any, and nothing else: the cost does not depend on
+    /// the size of the image.
     ///
     /// # Errors
-    /// [`ImageError`] where it is no squashfs 4.0, or of a compressor that is not supported.
+    /// [`ImageError`] where it is no squashfs 4.0, or of a compressor, or options of one, that are not supported.
     pub fn open(source: Arc<dyn BlockSource>, cache: CacheSize) -> Result<Reader, ImageError> {
         let superblock = read_superblock(&*source)?;
         let blocks = Blocks::new(source, &superblock, cache)?;
+        if superblock.flags.compressor_options() {
+            let offset = SUPERBLOCK_SIZE as u64;
+            let block = blocks.metadata(offset)?;
+            CompressorOptions::parse(superblock.compressor, &block.contents)
+                .map_err(|error| ImageError::Format { offset, error })?;
+        }
         Ok(Reader { blocks, superblock, maps: Cache::new(MAPS_LIMIT) })
     }
 

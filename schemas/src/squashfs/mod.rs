@@ -20,6 +20,7 @@
 
 mod directory;
 mod inode;
+mod options;
 mod superblock;
 mod tables;
 
@@ -30,6 +31,7 @@ pub use directory::{
 pub use inode::{
     Directory, File, INODE_SIZE_MOST, Inode, InodeDetail, InodeKind, SYMLINK_LIMIT, block_count,
 };
+pub use options::CompressorOptions;
 pub use superblock::{
     BLOCK_SIZE_LEAST, BLOCK_SIZE_MOST, Compressor, SUPERBLOCK_SIZE, Superblock, SuperblockFlags,
 };
