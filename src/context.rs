@@ -23,6 +23,8 @@ pub struct XdgFolders {
     pub cache: PathBuf,
     /// `$PACK_HOME`, by default `$XDG_DATA_HOME/pack`.
     pub pack: PathBuf,
+    /// `$XDG_RUNTIME_DIR`, where there is one.
+    pub runtime: Option<PathBuf>,
 }
 
 impl XdgFolders {
@@ -33,6 +35,15 @@ impl XdgFolders {
     pub fn folders(&self) -> Result<Folders, Failure> {
         let base = BasePaths { pack: self.pack.clone(), data: self.data.clone(), home: self.home.clone() };
         Folders::new(base).map_err(|error| Failure::new("the folders of pack cannot be used").because(&error))
+    }
+
+    /// Where the keepers of mounted packages are found: in the runtime folder of the login, or beside the packages where
+    /// there is none.
+    pub fn keepers(&self) -> PathBuf {
+        match &self.runtime {
+            Some(runtime) => runtime.join("pack"),
+            None => self.pack.join("run"),
+        }
     }
 }
 
@@ -53,7 +64,8 @@ impl Context {
         let data = absolute("XDG_DATA_HOME")?.unwrap_or_else(|| home.join(".local/share"));
         let cache = absolute("XDG_CACHE_HOME")?.unwrap_or_else(|| home.join(".cache"));
         let pack = absolute("PACK_HOME")?.unwrap_or_else(|| data.join("pack"));
-        Ok(XdgFolders { home, data, cache, pack })
+        let runtime = absolute("XDG_RUNTIME_DIR")?;
+        Ok(XdgFolders { home, data, cache, pack, runtime })
     }
 }
 

@@ -3,17 +3,20 @@
 //! 1. The installed revision is opened, and is the one that was accepted at install: its envelope has the hash that the
 //!    state names, and its signature still holds.
 //! 2. The plan is made ([`pack_launcher::plan`]); `--explain` prints it and ends here.
-//! 3. A keeper mounts the package, and its base ([`pack_launcher::keeper`]).
+//! 3. Keepers mount the package and its base, or have them mounted already ([`pack_launcher::keeper`]).
 //! 4. The plan is carried out ([`pack_launcher::sandbox`]); the app's status is pack's.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pack_launcher::host::{self, Wanted};
 use pack_launcher::image::{CacheSize, CheckedSource, ImageError, Reader};
-use pack_launcher::keeper::{self, Keeper, KeeperError};
+use pack_launcher::keeper::{self, Keeper, KeeperError, Place, Watch};
 use pack_launcher::package::Package;
 use pack_launcher::plan::{self, ImageFacts, PlanError, Request};
 use pack_launcher::sandbox::{self, Images, LaunchError};
@@ -73,6 +76,11 @@ const NOT_EXECUTABLE: u8 = 126;
 /// Exit status where the program is not there.
 const NOT_FOUND: u8 = 127;
 
+/// Environment variable: how many seconds a mount is kept when no app uses it any more.
+const LINGER: &str = "PACK_LINGER";
+/// Environment variable: how many MiB of memory a mount has for decompressed blocks.
+const CACHE: &str = "PACK_CACHE_MIB";
+
 /// An installed package, opened for a launch and checked.
 struct Opened {
     package: Arc<Package>,
@@ -107,16 +115,17 @@ fn launch(arguments: &Arguments, context: &Context) -> Result<ExitCode, Failure>
         explain(&plan).iter().for_each(|line| context.terminal.print(line));
         return Ok(ExitCode::SUCCESS);
     }
-    let keeper = mount(&opened)?;
-    let base_keeper = base.as_ref().map(mount).transpose()?;
-    let images = Images {
-        package: keeper.mount().map_err(|error| cannot_mount(&opened, &error))?,
-        base: match (&base_keeper, &base) {
-            (Some(keeper), Some(base)) => Some(keeper.mount().map_err(|error| cannot_mount(base, &error))?),
-            _ => None,
-        },
-    };
-    match sandbox::run(&plan, images, arguments.of_app()) {
+    let place = Place::open(&xdg.keepers()).ok().map(Arc::new);
+    let options = keeper_options()?;
+    let mount = |opened: &Opened| mount(opened, options, place.as_ref());
+    let (keeper, package) = mount(&opened)?;
+    let (base_keeper, base) = base.as_ref().map(mount).transpose()?.unzip();
+    let keepers = std::iter::once(keeper).chain(base_keeper).collect();
+    let mut tell = |line: &str| tell(line);
+    let mut watch = Watch::new(keepers, &mut tell);
+    let result = sandbox::run(&plan, Images { package, base }, arguments.of_app(), &mut watch);
+    watch.end();
+    match result {
         Ok(status) => Ok(ExitCode::from(status)),
         Err(error) => Err(not_launched(&plan, &error)),
     }
@@ -261,12 +270,45 @@ fn wanted(opened: &Opened) -> Wanted {
     Wanted { home: connected("home"), x11: connected("x11") }
 }
 
-fn mount(opened: &Opened) -> Result<Keeper, Failure> {
+/// Has a package mounted; gives the hold on its keeper, and the mount.
+fn mount(
+    opened: &Opened,
+    options: keeper::Options,
+    place: Option<&Arc<Place>>,
+) -> Result<(Keeper, OwnedFd), Failure> {
     let label = format!("{} {}", opened.state.name, opened.revision);
-    // Damage that is met while the app runs is told on standard error, by the keeper.
-    let report = std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned().ok();
-    let options = keeper::Options { report, ..keeper::Options::default() };
-    keeper::start(Arc::clone(&opened.package), &label, options).map_err(|error| cannot_mount(opened, &error))
+    let keeper = keeper::open(Arc::clone(&opened.package), &label, options, place.cloned());
+    let held = keeper.and_then(|keeper| keeper.mount().map(|mount| (keeper, mount)));
+    held.map_err(|error| cannot_mount(opened, &error))
+}
+
+/// What the environment says about keepers.
+fn keeper_options() -> Result<keeper::Options, Failure> {
+    let mut options = keeper::Options::default();
+    if let Some(seconds) = number(LINGER)? {
+        options.linger = Duration::from_secs(seconds);
+    }
+    if let Some(mebibytes) = number(CACHE)? {
+        let bytes = usize::try_from(mebibytes).unwrap_or(usize::MAX).saturating_mul(1 << 20);
+        options.cache = CacheSize { bytes };
+    }
+    Ok(options)
+}
+
+fn number(variable: &str) -> Result<Option<u64>, Failure> {
+    let Some(value) = std::env::var_os(variable).filter(|value| !value.is_empty()) else { return Ok(None) };
+    let text = value.to_string_lossy();
+    text.parse().map(Some).map_err(|error| {
+        Failure::usage(format!("the environment variable {variable} is no number: `{}`", visible(&text)))
+            .because(&error)
+    })
+}
+
+/// Tells what happens beside a running app. A terminal may be in raw mode, where a line end does not return by itself.
+fn tell(line: &str) {
+    let end = if io::stderr().is_terminal() { "\r\n" } else { "\n" };
+    // Standard error may be closed; the app goes on.
+    let _ = write!(io::stderr(), "{line}{end}");
 }
 
 fn cannot_mount(opened: &Opened, error: &KeeperError) -> Failure {

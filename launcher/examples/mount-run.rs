@@ -4,7 +4,10 @@
 //! mount-run [OPTION…] PACKAGE FOLDER COMMAND [ARGUMENT…]
 //!   --cache BYTES   memory for decompressed blocks
 //!   --threads N     threads that serve
-//!   --mounts N      ask for N mounts, and use the last
+//!   --mounts N      make N clones of the mount, and use the last
+//!   --place FOLDER  share the keeper with others that name the same folder
+//!   --linger MS     how long a shared keeper goes on in the end
+//!   --repeat N      do it all N times, or until the command fails
 //!   --times         say on standard error how long the start took
 //!   --status FILE   copy the keeper's /proc/PID/status there when the command has ended
 //!   --unsigned      do not check the signature
@@ -17,19 +20,19 @@
 use std::error::Error;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 use pack_launcher::image::CacheSize;
-use pack_launcher::keeper::{self, Keeper, Options};
+use pack_launcher::keeper::{self, Options, Place, Watch, attachable};
 use pack_launcher::package::Package;
 use pack_launcher::sys::clone::{Side, clone_process, exit_now};
+use rustix::event::PollFlags;
 use rustix::mount::{MoveMountFlags, move_mount};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
@@ -37,6 +40,8 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 #[derive(Default)]
 struct Task {
     options: Options,
+    place: Option<Arc<Place>>,
+    repeat: usize,
     times: bool,
     mounts: usize,
     unsigned: bool,
@@ -47,7 +52,7 @@ struct Task {
 }
 
 fn main() -> ExitCode {
-    match parse(std::env::args_os().skip(1)).and_then(|task| run(&mut { task })) {
+    match parse(std::env::args_os().skip(1)).and_then(|task| run_repeatedly(&task)) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             eprintln!("mount-run: {error}");
@@ -73,6 +78,14 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Task, Box<dyn 
             Some("--cache") => task.options.cache = CacheSize { bytes: number(&mut arguments)? },
             Some("--threads") => task.options.threads = Some(number(&mut arguments)?),
             Some("--mounts") => task.mounts = number(&mut arguments)?,
+            Some("--linger") => {
+                task.options.linger = Duration::from_millis(number(&mut arguments)? as u64);
+            }
+            Some("--repeat") => task.repeat = number(&mut arguments)?,
+            Some("--place") => {
+                let folder: PathBuf = arguments.next().ok_or_else(missing)?.into();
+                task.place = Some(Arc::new(Place::open(&folder)?));
+            }
             Some("--times") => task.times = true,
             Some("--unsigned") => task.unsigned = true,
             Some("--status") => task.status = Some(arguments.next().ok_or_else(missing)?.into()),
@@ -84,40 +97,44 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Task, Box<dyn 
     if task.command.is_empty() { Err(missing().into()) } else { Ok(task) }
 }
 
-fn run(task: &mut Task) -> Result<u8, Box<dyn Error>> {
+fn run_repeatedly(task: &Task) -> Result<u8, Box<dyn Error>> {
+    for _ in 1..task.repeat {
+        match run(task)? {
+            0 => {}
+            failed => return Ok(failed),
+        }
+    }
+    run(task)
+}
+
+fn run(task: &Task) -> Result<u8, Box<dyn Error>> {
     let begun = Instant::now();
     let package = Arc::new(Package::open(File::open(&task.package)?)?);
     if !task.unsigned {
         package.verify()?;
     }
     let opened = Instant::now();
-    let mut options = std::mem::take(&mut task.options);
-    options.report = Some(io::stderr().as_fd().try_clone_to_owned()?);
-    let keeper = keeper::start(package, "hello x1", options)?;
-    let started = Instant::now();
-    let mut mount = keeper.mount()?;
-    for _ in 1..task.mounts {
-        mount = keeper.mount()?;
-    }
+    let keeper = keeper::open(package, "hello x1", task.options, task.place.clone())?;
+    let mount = keeper.mount()?;
     if task.times {
         let micros = |from: Instant, to: Instant| (to - from).as_micros();
-        eprintln!(
-            "open {} µs, start {} µs, mount {} µs",
-            micros(begun, opened),
-            micros(opened, started),
-            micros(started, Instant::now())
-        );
+        eprintln!("open {} µs, mount {} µs", micros(begun, opened), micros(opened, Instant::now()));
     }
-    let status = execute(task, mount)?;
-    if let Some(file) = &task.status {
-        std::fs::write(file, keeper_status(&keeper)?)?;
+    let mut tell = |line: &str| eprintln!("{line}");
+    let mut watch = Watch::new(vec![keeper], &mut tell);
+    let status = execute(task, mount, &mut watch)?;
+    for keeper in watch.end() {
+        if let (Some(file), Some(process)) = (&task.status, keeper.process()) {
+            let status = format!("/proc/{}/status", process.as_raw_nonzero());
+            std::fs::write(file, std::fs::read_to_string(status)?)?;
+        }
+        keeper.end();
     }
-    keeper.end();
     Ok(status)
 }
 
 /// Runs the command in namespaces of its own, and returns its status when it has ended.
-fn execute(task: &Task, mount: OwnedFd) -> Result<u8, Box<dyn Error>> {
+fn execute(task: &Task, mount: OwnedFd, watch: &mut Watch<'_>) -> Result<u8, Box<dyn Error>> {
     match clone_process(0)? {
         Side::Child => {
             let error = match attach(task, &mount) {
@@ -129,6 +146,7 @@ fn execute(task: &Task, mount: OwnedFd) -> Result<u8, Box<dyn Error>> {
         }
         Side::Parent { pidfd, .. } => {
             drop(mount);
+            while watch.wait(&[(pidfd.as_fd(), PollFlags::IN)], None)?[0].is_empty() {}
             let ended = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)?;
             let ended = ended.ok_or("no child to wait for")?;
             let signal = ended.terminating_signal().map(|signal| 128 + signal);
@@ -144,13 +162,10 @@ fn attach(task: &Task, mount: &OwnedFd) -> Result<(), Box<dyn Error>> {
     std::fs::write("/proc/self/uid_map", format!("{user} {user} 1"))?;
     std::fs::write("/proc/self/gid_map", format!("{group} {group} 1"))?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    move_mount(mount, "", rustix::fs::CWD, &task.folder, flags)?;
+    let mut clone = attachable(mount)?;
+    for _ in 1..task.mounts {
+        clone = attachable(mount)?;
+    }
+    move_mount(&clone, "", rustix::fs::CWD, &task.folder, flags)?;
     Ok(())
-}
-
-fn keeper_status(keeper: &Keeper) -> Result<String, Box<dyn Error>> {
-    let link = format!("/proc/self/fdinfo/{}", keeper.process().as_raw_fd());
-    let information = std::fs::read_to_string(link)?;
-    let pid = information.lines().find_map(|line| line.strip_prefix("Pid:")).ok_or("no pid")?.trim();
-    Ok(std::fs::read_to_string(format!("/proc/{pid}/status"))?)
 }

@@ -1,56 +1,97 @@
-//! The keeper: a small process that makes a mount of a package's image, serves it, and hands it out by descriptor.
+//! The keeper: a small process that makes a mount of a package's image, serves it, and lends it to every launch of that
+//! revision.
 //!
 //! ```text
-//! launcher                                   keeper
-//!   start ── clone3(new user + mount namespace) ──▶ closes what it inherited
-//!     │                                             opens /dev/fuse, makes a mount that is attached nowhere
-//!     │                                             gives up its rights, starts the threads that serve
-//!     │ ◀────────── ready, or the step that failed ─┤
-//!   mount ── "mount" ─────────────────────────────▶ clones the mount
-//!     │ ◀────────── a descriptor of the clone ──────┤
-//!   (attaches it in a mount namespace of its own)   … serves …
-//!   drop ── socket closed ────────────────────────▶ ends
+//! launcher A                           keeper                               launcher B
+//!   open ── clone3(user + mount ns) ──▶ closes what it inherited
+//!     │                                 /dev/fuse, a mount that is attached nowhere
+//!     │                                 gives up its rights, serves
+//!     │ ──────── "mount" ─────────────▶ │
+//!     │ ◀── mount, /dev/fuse devices ── │ ◀───────── connect, "mount" ───────── open
+//!   (clones it into its sandbox)        │ ────────── mount, devices ──────────▶ │
+//!   ends ── socket closed ────────────▶ │                        (clones it into its sandbox)
+//!                                       │ ◀───────── socket closed ──────────── ends
+//!                                       lingers, and ends
 //! ```
 //!
 //! Invariants:
-//! - The mount is never attached in the keeper's namespace: an attached one could not be passed on. All clones have one
-//!   superblock, so everything that reads them shares the kernel's one cache.
+//! - The mount is never attached itself: an attached one could not be passed on. Every sandbox attaches a clone of it, and
+//!   all clones have one superblock, so everything that reads them shares the kernel's one cache.
+//! - A keeper is known by the hash of its package's envelope, and so by every byte that it may serve: two revisions never
+//!   meet, and a launch before a refresh has nothing to do with one after it.
 //! - What the keeper needs of the file system it opens before it serves its first request; from then on it can open
-//!   nothing, start nothing and talk to nobody but the kernel's FUSE and its socket (`confinement`). What it parses is
-//!   untrusted, so it is confined as if it were already taken over.
-//! - It lives as long as somebody holds the other end of its socket. The kernel closes that with its holder, however
-//!   it ends; so no keeper outlives its users, and none has to be hunted down.
-//! - Where another process wants to go on with the same mount, a copy of the /dev/fuse descriptors is all that it needs:
-//!   the keeper has no state that it did not compute from the package.
+//!   nothing, start nothing, and talk to nobody but the kernel's FUSE and whoever connects to its socket, which lies in
+//!   a folder of the user's alone (`confinement`). What it parses is untrusted, so it is confined as if it were already
+//!   taken over.
+//! - It has no state that it did not compute from the package: whoever holds the devices can go on in its place.
+//! - The answer to "mount" is the only sign of a keeper that counts. A launch without one starts its own.
+//!
+//! # Life
+//!
+//! It lives as long as anybody is connected, and [`Options::linger`] longer. Its socket's name is a lease: when that is
+//! gone it lingers no longer, so that a removed package, or a runtime folder that is cleared at logout, ends it.
+//!
+//! # Races
+//!
+//! | race | how it ends |
+//! |---|---|
+//! | two launches at once, no keeper | both find nobody; both want the lock; one starts a keeper, and the other finds it when it has the lock |
+//! | a launch while the keeper is ending | the keeper shuts its socket, and only then looks whether somebody has come: who came before is served, who comes after is refused and starts another; who was let in by the kernel and never served sees the socket closed, and starts another |
+//! | refresh or removal while an app runs | the app's keeper has the image open and the app's connection; a new revision has another name |
+//! | a launcher killed while it starts a keeper | the lock is released with its last descriptor; the keeper has no client, and lingers |
+//! | a keeper that is stopped, or stuck | it does not answer in time: the launch starts one of its own, which nobody else finds |
+//!
+//! # A keeper that is killed
+//!
+//! Every launcher holds copies of the /dev/fuse devices, so that the connection outlives its server, with the requests that
+//! were being answered. The socket tells the launcher at once. The first one to have the lock starts a successor over
+//! the same devices, which has the kernel ask again what was not answered (FUSE_NOTIFY_RESEND, Linux 6.9); the others
+//! find that it serves their own mount. The app notices a pause of some milliseconds. Where it cannot be done, the launcher
+//! gives the devices up: then the kernel answers every read with an error. So it does when successors keep ending, since
+//! a request that ends each of them is what ended them.
 
+mod attendant;
 mod confinement;
 mod mount;
+mod place;
 mod process;
 mod report;
+mod watch;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use pack_schemas::text::visible;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use crate::image::{CacheSize, CheckedSource, ImageError, Reader};
 use crate::package::Package;
 use crate::sandbox::channel;
 use crate::sandbox::step::{InStep, StepError};
 use crate::sys::clone::{Side, clone_process};
+use mount::Connection;
+pub use mount::attachable;
+pub use place::Place;
 use process::Task;
+pub use watch::Watch;
 
-/// What can be set of a keeper.
-#[derive(Debug, Default)]
+/// What can be set of a keeper. Where a launch finds one that runs, that one's settings hold.
+#[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Memory for decompressed blocks.
     pub cache: CacheSize,
     /// Threads that serve; by default as many as there are processors, 2 to 4.
     pub threads: Option<usize>,
-    /// Where a line is written for each damaged place of the package that somebody ran into, once for each; mostly a copy of
-    /// the standard error. Nobody is told where there is none.
-    pub report: Option<OwnedFd>,
+    /// How long it goes on when nobody uses it any more.
+    pub linger: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { cache: CacheSize::default(), threads: None, linger: Duration::from_secs(60) }
+    }
 }
 
 /// Why a package could not be mounted.
@@ -78,19 +119,56 @@ impl From<StepError> for KeeperError {
     }
 }
 
-/// A running keeper, which ends when this is dropped.
+/// Asks for the mount. The number changes with everything that a successor of another version of pack would have to know
+/// to go on in the middle: how nodes are numbered, what is agreed on with the kernel, these messages.
+const MOUNT: &[u8] = b"mount 1";
+/// The answer, with the mount and the devices; where something went wrong it is a [`StepError`] as JSON.
+const DONE: &[u8] = b"done";
+/// Begins a line for the user.
+const REPORT: &[u8] = b"report ";
+
+/// Most keepers in a row, each in the place of one that ended, within [`SUCCESSION_TIME`].
+const SUCCESSORS_MOST: usize = 5;
+const SUCCESSION_TIME: Duration = Duration::from_secs(60);
+
+/// A launch's hold on a mounted package. The keeper behind it may be another one's as well; it stays as long as this
+/// does.
 #[derive(Debug)]
 pub struct Keeper {
-    channel: OwnedFd,
-    process: OwnedFd,
+    package: Arc<Package>,
+    label: String,
+    options: Options,
+    place: Option<Arc<Place>>,
+    /// Nothing once it was given up.
+    served: Option<Served>,
+    /// When successors were started or found.
+    successions: Vec<Instant>,
 }
 
-/// Asks for a mount.
-const MOUNT: &[u8] = b"mount";
-/// The answer, where nothing went wrong; otherwise it is a [`StepError`] as JSON.
-const DONE: &[u8] = b"done";
+/// A connection to a keeper's process.
+#[derive(Debug)]
+struct Served {
+    channel: OwnedFd,
+    connection: Connection,
+    process: Pid,
+    /// The process, where it is a child of this one.
+    child: Option<OwnedFd>,
+    /// Whether others can find it.
+    public: bool,
+}
 
-/// Starts a keeper for a package. `label` names the package to people and in the list of mounts: `hello x1`.
+/// What became of asking at a place.
+enum Found {
+    Served(Served),
+    /// Nobody is there, or was.
+    Nobody,
+    /// Somebody is there who is of no use: too slow, or serving another mount of the package.
+    Unusable,
+}
+
+/// Returns a hold on the mount of a package: that of a keeper which runs already, where `place` has one, or a new one's.
+/// Without a place, or where it cannot be used, the keeper is for this launch alone and ends with it. `label` names the
+/// package to people and in the list of mounts: `hello x1`.
 ///
 /// Whether the package's envelope may be believed is for the caller to have settled: the keeper checks the image
 /// against the index that the envelope names. Everything that could be wrong with the start has gone wrong, and is told,
@@ -99,63 +177,188 @@ const DONE: &[u8] = b"done";
 /// # Errors
 /// [`KeeperError`]. The calling process must have one thread (the step `make the namespaces` fails with EBUSY
 /// otherwise).
-pub fn start(package: Arc<Package>, label: &str, options: Options) -> Result<Keeper, KeeperError> {
-    // Read here, where an error has a type; the keeper gets it with the rest of the memory.
-    let reader = Reader::open(Arc::new(CheckedSource::new(Arc::clone(&package))), options.cache)?;
-    reader.root()?;
-    let user = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-    let (ours, theirs) = channel::pair().step("make a channel")?;
-    let namespaces = (libc::CLONE_NEWUSER | libc::CLONE_NEWNS) as u64;
-    match clone_process(namespaces).step("make the namespaces")? {
-        Side::Child => process::run(&Task { package, label, options, user, channel: theirs }, reader),
-        Side::Parent { pidfd, .. } => {
-            drop(theirs);
-            let keeper = Keeper { channel: ours, process: pidfd };
-            keeper.answer()?;
-            Ok(keeper)
+pub fn open(
+    package: Arc<Package>,
+    label: &str,
+    options: Options,
+    place: Option<Arc<Place>>,
+) -> Result<Keeper, KeeperError> {
+    let label = label.to_owned();
+    let mut keeper = Keeper { package, label, options, place, served: None, successions: Vec::new() };
+    keeper.served = Some(keeper.find_or_start(None)?);
+    Ok(keeper)
+}
+
+impl Keeper {
+    /// Returns the mount of the package, read-only, no set-uid, no devices, attached nowhere. It is everybody's: whoever
+    /// wants to attach it takes a clone ([`attachable`]), in any user namespace of the same user.
+    ///
+    /// # Errors
+    /// [`KeeperError`], where the keeper has ended for good or descriptors have run out.
+    pub fn mount(&self) -> Result<OwnedFd, KeeperError> {
+        let served = self.served.as_ref().ok_or(KeeperError::Ended)?;
+        Ok(served.connection.mount.try_clone().step("copy the mount's descriptor")?)
+    }
+
+    /// The process that serves now; nothing once it has ended for good.
+    pub fn process(&self) -> Option<Pid> {
+        self.served.as_ref().map(|served| served.process)
+    }
+
+    /// Deals with what the keeper says when its channel is readable: `tell` gets lines for the user, without a line
+    /// end; and where the keeper has ended, its successor is found or started.
+    fn attend(&mut self, tell: &mut dyn FnMut(&str)) {
+        if !self.hear(tell) {
+            self.succeed(tell);
+        }
+    }
+
+    /// Hears one message; false where the keeper has ended.
+    fn hear(&self, tell: &mut dyn FnMut(&str)) -> bool {
+        let Some(served) = &self.served else { return false };
+        match channel::receive(&served.channel) {
+            Ok(Some(message)) => {
+                if let Some(line) = message.bytes.strip_prefix(REPORT) {
+                    tell(&visible(&String::from_utf8_lossy(line)));
+                }
+                true
+            }
+            Err(error) => error.kind() == io::ErrorKind::Interrupted,
+            Ok(None) => false,
+        }
+    }
+
+    /// Sees to a successor of a keeper that has ended, or gives the mount up.
+    fn succeed(&mut self, tell: &mut dyn FnMut(&str)) {
+        let Some(Served { connection, child, .. }) = self.served.take() else { return };
+        if let Some(child) = child {
+            // ECHILD: somebody has waited for it already.
+            let _ = waitid(WaitId::PidFd(child.as_fd()), WaitIdOptions::EXITED);
+        }
+        let now = Instant::now();
+        self.successions.retain(|then| now.duration_since(*then) < SUCCESSION_TIME);
+        self.successions.push(now);
+        let found = if self.successions.len() > SUCCESSORS_MOST {
+            Err(KeeperError::Ended)
+        } else {
+            self.find_or_start(Some(&connection))
+        };
+        match found {
+            Ok(served) => self.served = Some(served),
+            Err(error) => {
+                let mut cause = String::new();
+                if let KeeperError::Step { source, .. } = &error {
+                    cause = format!(": {source}");
+                }
+                tell(&format!(
+                    "package {}: the process that served it has ended, and no other could go on: {error}{cause}",
+                    self.label
+                ));
+            }
+        }
+    }
+
+    /// Lets go of the mount. Where the keeper was for this launch alone, waits until it is gone.
+    pub fn end(mut self) {
+        let Some(Served { channel, connection, child, public, .. }) = self.served.take() else { return };
+        drop((channel, connection));
+        if let (Some(child), false) = (child, public) {
+            let _ = waitid(WaitId::PidFd(child.as_fd()), WaitIdOptions::EXITED);
+        }
+    }
+
+    /// Finds a keeper or starts one; with a predecessor, one that serves its mount.
+    fn find_or_start(&self, predecessor: Option<&Connection>) -> Result<Served, KeeperError> {
+        let alone = || self.start(None, predecessor);
+        let Some(place) = &self.place else { return alone() };
+        if let Found::Served(served) = self.find(place, predecessor) {
+            return Ok(served);
+        }
+        // Keepers are started one after another, so that a second one finds the first.
+        let Ok(_lock) = place.lock() else { return alone() };
+        match self.find(place, predecessor) {
+            Found::Served(served) => Ok(served),
+            Found::Unusable => alone(),
+            Found::Nobody => {
+                place.sweep();
+                match place.listen(&self.package.envelope_hash()) {
+                    Ok(listener) => self.start(Some(listener), predecessor),
+                    Err(_) => alone(),
+                }
+            }
+        }
+    }
+
+    /// Asks at a place. A failure of any kind is nobody, or somebody unusable: a launch can always start a keeper.
+    fn find(&self, place: &Place, predecessor: Option<&Connection>) -> Found {
+        let (channel, process) = match place.connect(&self.package.envelope_hash()) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Found::Nobody,
+            Err(_) => return Found::Unusable,
+        };
+        if let Err(error) = channel::send(&channel, MOUNT, &[]) {
+            return if error.kind() == io::ErrorKind::BrokenPipe { Found::Nobody } else { Found::Unusable };
+        }
+        match answer(&channel) {
+            Ok(connection) if predecessor.is_some_and(|predecessor| !predecessor.is_same(&connection)) => {
+                Found::Unusable
+            }
+            Ok(connection) => {
+                Found::Served(Served { channel, connection, process, child: None, public: true })
+            }
+            Err(KeeperError::Ended) => Found::Nobody,
+            Err(_) => Found::Unusable,
+        }
+    }
+
+    /// Starts a keeper, which others find through `listener`, or nobody.
+    fn start(
+        &self,
+        listener: Option<OwnedFd>,
+        predecessor: Option<&Connection>,
+    ) -> Result<Served, KeeperError> {
+        // Read here, where an error has a type; the keeper gets it with the rest of the memory.
+        let reader =
+            Reader::open(Arc::new(CheckedSource::new(Arc::clone(&self.package))), self.options.cache)?;
+        reader.root()?;
+        let user = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        let (ours, theirs) = channel::pair().step("make a channel")?;
+        let public = listener.is_some();
+        let task = Task {
+            package: &self.package,
+            label: &self.label,
+            options: &self.options,
+            user,
+            channel: theirs,
+            lease: self.place.as_deref().filter(|_| public),
+            listener,
+            predecessor,
+        };
+        let namespaces = (libc::CLONE_NEWUSER | libc::CLONE_NEWNS) as u64;
+        match clone_process(namespaces).step("make the namespaces")? {
+            Side::Child => process::run(task, reader),
+            Side::Parent { pidfd, pid } => {
+                drop(task);
+                channel::send(&ours, MOUNT, &[]).step("ask for the mount")?;
+                let connection = answer(&ours)?;
+                Ok(Served { channel: ours, connection, process: pid, child: Some(pidfd), public })
+            }
         }
     }
 }
 
-impl Keeper {
-    /// Returns a new mount of the package, read-only, no set-uid, no devices, attached nowhere: the caller attaches it
-    /// with move_mount(2), in any user namespace of the same user.
-    ///
-    /// Before Linux 6.15 a mount that is attached nowhere cannot be cloned, and there is one only to be had.
-    ///
-    /// # Errors
-    /// [`KeeperError`].
-    pub fn mount(&self) -> Result<OwnedFd, KeeperError> {
-        channel::send(&self.channel, MOUNT, None).step("ask for a mount")?;
-        self.answer()?.ok_or(KeeperError::Ended)
-    }
-
-    /// The keeper's process, for poll(2): readable once it has ended.
-    pub fn process(&self) -> BorrowedFd<'_> {
-        self.process.as_fd()
-    }
-
-    /// Ends the keeper and waits until it is gone. Whoever still has the mount gets errors from then on, but for what the
-    /// kernel has cached.
-    ///
-    /// Dropping the value ends it as well, a moment later.
-    pub fn end(self) {
-        let Keeper { channel, process } = self;
-        drop(channel);
-        // ECHILD: somebody has waited for it already.
-        let _ = waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED);
-    }
-
-    fn answer(&self) -> Result<Option<OwnedFd>, KeeperError> {
-        match channel::receive(&self.channel) {
-            Ok(Some((bytes, descriptor))) if bytes == DONE => Ok(descriptor),
-            Ok(Some((bytes, _))) => match serde_json::from_slice::<StepError>(&bytes) {
-                Ok(step) => Err(step.into()),
-                Err(_) => Err(KeeperError::Ended),
-            },
-            Ok(None) => Err(KeeperError::Ended),
-            Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => Err(KeeperError::Ended),
-            Err(error) => Err(StepError::new("hear from the keeper", None, &error).into()),
+/// Hears the answer to "mount".
+fn answer(channel: &OwnedFd) -> Result<Connection, KeeperError> {
+    match channel::receive(channel) {
+        Ok(Some(message)) if message.bytes == DONE => {
+            Connection::of_descriptors(message.descriptors).ok_or(KeeperError::Ended)
         }
+        Ok(Some(message)) => match serde_json::from_slice::<StepError>(&message.bytes) {
+            Ok(step) => Err(step.into()),
+            Err(_) => Err(KeeperError::Ended),
+        },
+        Ok(None) => Err(KeeperError::Ended),
+        Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => Err(KeeperError::Ended),
+        Err(error) => Err(StepError::new("hear from the keeper", None, &error).into()),
     }
 }

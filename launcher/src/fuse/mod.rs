@@ -20,4 +20,4 @@ mod server;
 mod session;
 
 pub use server::{Owner, Server};
-pub use session::{SessionError, serve};
+pub use session::{SessionError, ask_again, serve};

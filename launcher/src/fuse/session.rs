@@ -48,3 +48,19 @@ pub fn serve(server: &Server, device: impl AsFd) -> Result<(), SessionError> {
         reply.shrink_to(REPLY_KEPT);
     }
 }
+
+/// Has the kernel send every request again that was read from a device of the connection and not answered
+/// (FUSE_NOTIFY_RESEND of `include/uapi/linux/fuse.h`): for a process that takes over. Answers of the one before it, where
+/// it still runs, come to nothing then.
+///
+/// # Errors
+/// The kernel's: EINVAL before Linux 6.9.
+pub fn ask_again(device: impl AsFd) -> io::Result<()> {
+    const NOTIFY_RESEND: u32 = 7;
+    // A header alone: its length, the code in the place of an error, and no request that it belongs to.
+    let mut header = [0; 16];
+    header[..4].copy_from_slice(&16_u32.to_ne_bytes());
+    header[4..8].copy_from_slice(&NOTIFY_RESEND.to_ne_bytes());
+    write(device, &header)?;
+    Ok(())
+}

@@ -4,15 +4,15 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Barrier};
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, open};
-use rustix::io::Errno;
 
+use super::Options;
+use super::attendant::Attendant;
 use super::confinement;
-use super::mount::Mount;
+use super::mount::{Connection, DEVICES_MOST, can_be_shared};
+use super::place::{Place, listen_at};
 use super::report::Reporter;
-use super::{DONE, MOUNT, Options};
-use crate::fuse::{Owner, Server, serve};
+use crate::fuse::{Owner, Server, ask_again, serve};
 use crate::image::Reader;
 use crate::package::Package;
 use crate::sandbox::channel;
@@ -24,12 +24,19 @@ use crate::sys::seccomp::Instruction;
 
 /// What the keeper was started with.
 pub(super) struct Task<'a> {
-    pub(super) package: Arc<Package>,
+    pub(super) package: &'a Package,
     pub(super) label: &'a str,
-    pub(super) options: Options,
+    pub(super) options: &'a Options,
     /// User and group of the caller.
     pub(super) user: (u32, u32),
+    /// To the launch that starts it.
     pub(super) channel: OwnedFd,
+    /// Where other launches come in.
+    pub(super) listener: Option<OwnedFd>,
+    /// Where the listener has its name.
+    pub(super) lease: Option<&'a Place>,
+    /// The mount to go on with; otherwise a new one is made.
+    pub(super) predecessor: Option<&'a Connection>,
 }
 
 /// The name that ps(1) shows.
@@ -42,9 +49,9 @@ const STACK_SIZE: usize = 512 << 10;
 /// Exit status where something failed.
 const FAILED: i32 = 1;
 
-/// Serves until the other end of the channel is closed, and ends the process.
-pub(super) fn run(task: &Task<'_>, reader: Reader) -> ! {
-    match prepare(task) {
+/// Serves until nobody uses the mount any more, and ends the process.
+pub(super) fn run(mut task: Task<'_>, reader: Reader) -> ! {
+    match prepare(&mut task) {
         Ok(ready) => start(task, reader, ready),
         Err(error) => end(&task.channel, Err(error)),
     }
@@ -55,7 +62,9 @@ fn end(channel: &OwnedFd, result: Result<(), StepError>) -> ! {
     match result {
         Ok(()) => exit_now(0),
         Err(error) => {
-            tell(channel, &error);
+            let bytes = serde_json::to_vec(&error).unwrap_or_default();
+            // The launcher may be gone.
+            let _ = channel::send(channel, &bytes, &[]);
             exit_now(FAILED)
         }
     }
@@ -63,17 +72,23 @@ fn end(channel: &OwnedFd, result: Result<(), StepError>) -> ! {
 
 /// What [`prepare`] opened.
 struct Ready {
-    mount: Mount,
-    /// /dev/fuse, once for each thread that serves.
-    devices: Vec<OwnedFd>,
+    connection: Connection,
+    lease: Option<OwnedFd>,
     reporter: Arc<Reporter>,
 }
 
 /// Leaves everything inherited behind, opens all that will be needed, and gives up the right to open more.
-fn prepare(task: &Task<'_>) -> Result<Ready, StepError> {
-    replace_streams(task.options.report.as_ref())?;
-    sys::descriptors::close_all_but(&[task.channel.as_fd(), task.package.file().as_fd()])
-        .step("close inherited descriptors")?;
+fn prepare(task: &mut Task<'_>) -> Result<Ready, StepError> {
+    replace_streams()?;
+    let lease = match task.lease {
+        Some(place) => Some(place.lease(&task.package.envelope_hash()).step("watch the socket's name")?),
+        None => None,
+    };
+    let adopted = task.predecessor.map(Connection::copy).transpose()?;
+    let mut kept = vec![task.channel.as_fd(), task.package.file().as_fd()];
+    kept.extend([&task.listener, &lease].into_iter().flatten().map(AsFd::as_fd));
+    kept.extend(adopted.iter().flat_map(Connection::descriptors));
+    sys::descriptors::close_all_but(&kept).step("close inherited descriptors")?;
     // Away from the terminal, whose signals are for the app.
     rustix::process::setsid().step("begin a session")?;
     // The caller may have blocked signals to read them from a descriptor; here they do what they always do.
@@ -82,14 +97,21 @@ fn prepare(task: &Task<'_>) -> Result<Ready, StepError> {
     // For people who look at processes; without it they see the launcher's name.
     let _ = rustix::thread::set_name(PROCESS_NAME);
     map_ids(task.user, task.user)?;
-    let (mount, device) = Mount::make(task.label, owner(task))?;
-    let mut devices = vec![device];
-    for _ in 1..task.options.threads.unwrap_or_else(processors) {
-        devices.push(sys::fuse::clone_device(&devices[0]).step("open /dev/fuse once more")?);
+    let connection = match adopted {
+        Some(adopted) => adopted,
+        None => {
+            let threads = task.options.threads.unwrap_or_else(processors);
+            Connection::make(task.label, owner(task), threads.clamp(1, DEVICES_MOST))?
+        }
+    };
+    match &task.listener {
+        Some(listener) if can_be_shared(&connection.mount) => listen_at(listener).step("listen")?,
+        // What cannot be cloned is for one launch alone.
+        _ => task.listener = None,
     }
-    let reporter = Arc::new(Reporter::new(task.label).step("make an event descriptor")?);
+    let reporter = Arc::new(Reporter::new(task.label));
     confinement::give_up_rights()?;
-    Ok(Ready { mount, devices, reporter })
+    Ok(Ready { connection, lease, reporter })
 }
 
 /// The user has the same number inside the namespace as outside, and is the only one that it knows: files of anybody
@@ -98,13 +120,13 @@ fn owner(task: &Task<'_>) -> Owner {
     Owner { user: task.user.0, group: task.user.1 }
 }
 
-/// Nothing goes to the caller's streams but the report, which becomes the standard error.
-fn replace_streams(report: Option<&OwnedFd>) -> Result<(), StepError> {
+/// Nothing comes from the caller's streams or goes there.
+fn replace_streams() -> Result<(), StepError> {
     let nothing = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).step("open /dev/null")?;
     let step = "replace the standard streams";
     rustix::stdio::dup2_stdin(&nothing).step(step)?;
     rustix::stdio::dup2_stdout(&nothing).step(step)?;
-    rustix::stdio::dup2_stderr(report.unwrap_or(&nothing)).step(step)
+    rustix::stdio::dup2_stderr(&nothing).step(step)
 }
 
 fn processors() -> usize {
@@ -112,29 +134,39 @@ fn processors() -> usize {
     count.clamp(THREADS_LEAST, THREADS_MOST)
 }
 
-/// Starts the threads, tells the launcher, and attends to it until it goes.
-fn start(task: &Task<'_>, reader: Reader, ready: Ready) -> ! {
-    let Ready { mut mount, devices, reporter } = ready;
-    let server = Server::new(reader, owner(task), {
+/// Starts the threads, and attends to the launches until none is left.
+fn start(task: Task<'_>, reader: Reader, ready: Ready) -> ! {
+    let Ready { connection, lease, reporter } = ready;
+    let server = Server::new(reader, owner(&task), {
         let reporter = Arc::clone(&reporter);
         move |error| reporter.report(error)
     });
     let filter = confinement::filter();
     // A thread makes its last call that the filter would not let pass before it waits here.
-    let confined = Barrier::new(devices.len() + 1);
+    let confined = Barrier::new(connection.devices.len() + 1);
+    let adopted = task.predecessor.is_some();
+    let Task { channel, listener, options, .. } = task;
     std::thread::scope(|scope| {
-        let started = devices.iter().try_for_each(|device| {
+        let started = connection.devices.iter().try_for_each(|device| {
             let (server, filter, confined) = (&server, &filter, &confined);
             let serve = move || serve_confined(server, device.as_fd(), filter, confined);
             let thread = std::thread::Builder::new().stack_size(STACK_SIZE);
             thread.spawn_scoped(scope, serve).step("start a thread").map(drop)
         });
-        let result = started.and_then(|()| confinement::confine_thread(&filter)).and_then(|()| {
+        let started = started.and_then(|()| confinement::confine_thread(&filter)).and_then(|()| {
             confined.wait();
-            attend(&task.channel, &mut mount, &reporter)
+            match adopted {
+                true => ask_again(&connection.devices[0]).step("have the kernel ask again"),
+                false => Ok(()),
+            }
         });
+        if started.is_err() {
+            end(&channel, started);
+        }
+        let linger = options.linger;
+        let attendant = Attendant::new(&connection, &reporter, channel, listener, lease, linger);
         // The threads end with the process: they wait for the kernel, which has no more to ask.
-        end(&task.channel, result)
+        exit_now(if attendant.run().is_ok() { 0 } else { FAILED })
     })
 }
 
@@ -146,43 +178,4 @@ fn serve_confined(server: &Server, device: BorrowedFd<'_>, filter: &[Instruction
     confined.wait();
     let status = if serve(server, device).is_ok() { 0 } else { FAILED };
     exit_now(status)
-}
-
-/// Gives mounts to whoever asks, and writes reports, until nobody holds the other end of the channel.
-fn attend(channel: &OwnedFd, mount: &mut Mount, reporter: &Reporter) -> Result<(), StepError> {
-    channel::send(channel, DONE, None).step("tell the launcher")?;
-    loop {
-        let mut ready = [PollFd::new(channel, PollFlags::IN), PollFd::new(reporter.bell(), PollFlags::IN)];
-        match poll(&mut ready, None) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error).step("wait for the launcher"),
-        }
-        let [asked, rung] = ready.map(|ready| !ready.revents().is_empty());
-        if rung {
-            reporter.write(rustix::stdio::stderr());
-        }
-        if asked {
-            match channel::receive(channel).step("hear from the launcher")? {
-                None => return Ok(()),
-                Some((bytes, _)) if bytes == MOUNT => give(channel, mount)?,
-                Some(_) => {}
-            }
-        }
-    }
-}
-
-fn give(channel: &OwnedFd, mount: &mut Mount) -> Result<(), StepError> {
-    match mount.give() {
-        Ok(given) => channel::send(channel, DONE, Some(given.as_fd())).step("hand out the mount"),
-        Err(error) => {
-            tell(channel, &error);
-            Ok(())
-        }
-    }
-}
-
-/// Sends what failed to the launcher, which may be gone.
-fn tell(channel: &OwnedFd, error: &StepError) {
-    let bytes = serde_json::to_vec(error).unwrap_or_default();
-    let _ = channel::send(channel, &bytes, None);
 }

@@ -1,69 +1,60 @@
-//! Tells a person what is wrong with an image: one line for each fault, however many run into it.
+//! Tells people what is wrong with an image: each launch hears of each fault once, however many run into it.
+//!
+//! A fault is told before the request that ran into it is answered. So the line waits in the launcher's socket when the
+//! app sees the error, and is not lost where the app ends of it.
 
-use std::collections::HashSet;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
-
+use super::REPORT;
 use crate::image::ImageError;
+use crate::sandbox::channel;
 
-/// Most lines that are ever written; a package with more faults than that has said enough.
-const LINES_MOST: usize = 1000;
+/// Most faults that one launch is told of; a package with more than that has said enough.
+const TOLD_MOST: usize = 1000;
 
-/// Collects faults from the threads that serve, for the thread that writes them: a reader of the lines who is slow
-/// must not hold up whoever waits for a file.
+/// Tells faults to the launches that use a keeper.
 pub(super) struct Reporter {
     /// `hello x1`.
     label: String,
-    lines: Mutex<Lines>,
-    /// Readable while lines wait.
-    bell: OwnedFd,
+    listeners: Mutex<Vec<Listener>>,
 }
 
-#[derive(Default)]
-struct Lines {
-    seen: HashSet<ImageError>,
-    waiting: Vec<String>,
+struct Listener {
+    channel: Arc<OwnedFd>,
+    /// No set: those ask the kernel for random numbers, which a confined process cannot.
+    told: Vec<ImageError>,
 }
 
 impl Reporter {
-    pub(super) fn new(label: &str) -> rustix::io::Result<Reporter> {
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Reporter { label: label.to_owned(), lines: Mutex::default(), bell })
+    pub(super) fn new(label: &str) -> Reporter {
+        Reporter { label: label.to_owned(), listeners: Mutex::default() }
     }
 
-    /// What can be polled for lines that wait.
-    pub(super) fn bell(&self) -> &OwnedFd {
-        &self.bell
+    /// From now on the launch at the other end of `channel` is told as well.
+    pub(super) fn add(&self, channel: &Arc<OwnedFd>) {
+        self.listeners().push(Listener { channel: Arc::clone(channel), told: Vec::new() });
     }
 
-    /// Takes a fault.
-    pub(super) fn report(&self, error: &ImageError) {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.seen.len() >= LINES_MOST || !lines.seen.insert(*error) {
-            return;
-        }
-        lines.waiting.push(format!("package {}: {error}\n", self.label));
-        drop(lines);
-        // Only a counter near 2⁶⁴ could refuse.
-        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+    /// Forgets a launch that has gone.
+    pub(super) fn remove(&self, channel: &Arc<OwnedFd>) {
+        self.listeners().retain(|listener| !Arc::ptr_eq(&listener.channel, channel));
     }
 
-    /// Writes the lines that wait, as far as `sink` takes them without delay.
-    pub(super) fn write(&self, sink: impl AsFd) {
-        let _ = rustix::io::read(&self.bell, &mut [0; 8]);
-        let waiting = std::mem::take(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner).waiting);
-        for line in waiting {
-            let mut ready = [PollFd::new(&sink, PollFlags::OUT)];
-            let room = rustix::event::poll(&mut ready, Some(&PATIENCE));
-            if matches!(room, Ok(1)) && ready[0].revents().contains(PollFlags::OUT) {
-                // A pipe that is ready takes 4096 bytes at once; a line is shorter.
-                let _ = rustix::io::write(&sink, line.as_bytes());
+    /// Tells a fault to everybody who has not heard of it.
+    pub(super) fn report(&self, fault: &ImageError) {
+        let line = format!("package {}: {fault}", self.label);
+        let message = [REPORT, line.as_bytes()].concat();
+        for listener in self.listeners().iter_mut() {
+            if listener.told.len() < TOLD_MOST && !listener.told.contains(fault) {
+                listener.told.push(*fault);
+                // Who does not listen misses it; nobody waits for that.
+                let _ = channel::send_at_once(&listener.channel, &message);
             }
         }
     }
-}
 
-/// How long a line waits for a reader before it is dropped.
-const PATIENCE: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    fn listeners(&self) -> MutexGuard<'_, Vec<Listener>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

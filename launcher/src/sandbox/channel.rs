@@ -1,5 +1,5 @@
-//! Messages between the launcher and the sandbox's first process: a few bytes, and at most one descriptor, over a
-//! pair of sequenced-packet sockets (unix(7)), so that each message arrives whole or not at all.
+//! Messages between the launcher and its helpers, the sandbox's first process and the keepers: a few bytes and a few
+//! descriptors, over sequenced-packet sockets (unix(7)), so that each message arrives whole or not at all.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -12,6 +12,8 @@ use rustix::net::{
 
 /// Longest message in bytes.
 const LONGEST: usize = 8192;
+/// Most descriptors of one message: a mount, and the devices that it is served through.
+pub const MOST_DESCRIPTORS: usize = 8;
 
 /// Makes a channel; both ends are closed by execve(2).
 ///
@@ -21,28 +23,53 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
-/// Sends a message, with a descriptor or without.
+/// Sends a message and the descriptors that go with it.
 ///
 /// # Errors
-/// The kernel's: EPIPE where the other end is closed.
-pub fn send(channel: impl AsFd, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// The kernel's: EPIPE where the other end is closed; EINVAL for more than [`MOST_DESCRIPTORS`].
+pub fn send(channel: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_with(channel, bytes, descriptors, SendFlags::NOSIGNAL)
+}
+
+/// Sends a message only if the other end has room for it at once.
+///
+/// # Errors
+/// As [`send`]; `WouldBlock` where there is no room.
+pub fn send_at_once(channel: impl AsFd, bytes: &[u8]) -> io::Result<()> {
+    send_with(channel, bytes, &[], SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+}
+
+fn send_with(
+    channel: impl AsFd,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    flags: SendFlags,
+) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let descriptors: Vec<BorrowedFd<'_>> = descriptor.into_iter().collect();
-    if !descriptors.is_empty() {
-        ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::ErrorKind::InvalidInput.into());
     }
-    sendmsg(channel, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    sendmsg(channel, &[IoSlice::new(bytes)], &mut ancillary, flags)?;
     Ok(())
 }
 
-/// Receives a message and the descriptor that came with it; nothing where the other end is closed.
+/// What was received.
+#[derive(Debug)]
+pub struct Message {
+    /// The bytes; at least one.
+    pub bytes: Vec<u8>,
+    /// The descriptors that came with them, in their order; each is closed by execve(2).
+    pub descriptors: Vec<OwnedFd>,
+}
+
+/// Receives a message; nothing where the other end is closed.
 ///
 /// # Errors
 /// The kernel's.
-pub fn receive(channel: impl AsFd) -> io::Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
+pub fn receive(channel: impl AsFd) -> io::Result<Option<Message>> {
     let mut bytes = vec![0; LONGEST];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received =
         recvmsg(channel, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
@@ -50,9 +77,12 @@ pub fn receive(channel: impl AsFd) -> io::Result<Option<(Vec<u8>, Option<OwnedFd
         return Ok(None);
     }
     bytes.truncate(received.bytes);
-    let descriptor = ancillary.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    });
-    Ok(Some((bytes, descriptor)))
+    let descriptors = ancillary
+        .drain()
+        .flat_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
+            _ => Vec::new(),
+        })
+        .collect();
+    Ok(Some(Message { bytes, descriptors }))
 }

@@ -83,7 +83,7 @@ pub fn run(task: Task<'_>) -> ! {
 /// Tells the launcher what failed. Where that cannot be sent either, the exit status alone tells.
 fn report(channel: &OwnedFd, error: &StepError) {
     if let Ok(message) = serde_json::to_vec(error) {
-        let _ = channel::send(channel, &message, None);
+        let _ = channel::send(channel, &message, &[]);
     }
 }
 
@@ -152,7 +152,7 @@ fn open_terminal(terminals: &OwnedFd, channel: &OwnedFd) -> Result<OwnedFd, Step
     unlockpt(&master).step("unlock the terminal")?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let terminal = ioctl_tiocgptpeer(&master, flags).step("open the terminal")?;
-    channel::send(channel, TERMINAL, Some(master.as_fd())).step("pass the terminal on")?;
+    channel::send(channel, TERMINAL, &[master.as_fd()]).step("pass the terminal on")?;
     Ok(terminal)
 }
 

@@ -26,6 +26,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use pack_schemas::plan::{Network, Plan};
 
+use crate::keeper::Watch;
 use crate::sys;
 use crate::sys::clone::Side;
 use init::Task;
@@ -79,14 +80,20 @@ const PASSED_ON: &[Signal] =
     &[Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2];
 
 /// Runs the app of `plan` with `arguments` after the plan's own, and returns its exit status when it has ended: the
-/// app's own, or 128 + N where signal N ended it. Standard streams, signals and the terminal's size pass through.
+/// app's own, or 128 + N where signal N ended it. Standard streams, signals and the terminal's size pass through. `watch`
+/// looks after the keepers of the images meanwhile.
 ///
 /// The calling process must have one thread, and is about to end: signals of [`PASSED_ON`] stay blocked, and standard
 /// input and output are given up, where they are no terminal, once the app has them.
 ///
 /// # Errors
 /// [`LaunchError`] where the app was not started; nothing is left behind then.
-pub fn run(plan: &Plan, images: Images, arguments: &[OsString]) -> Result<u8, LaunchError> {
+pub fn run(
+    plan: &Plan,
+    images: Images,
+    arguments: &[OsString],
+    watch: &mut Watch<'_>,
+) -> Result<u8, LaunchError> {
     refuse_folders()?;
     let terminal = HostTerminal::find();
     let signals = block_signals().map_err(|error| StepError::new("block signals", None, &error))?;
@@ -102,7 +109,7 @@ pub fn run(plan: &Plan, images: Images, arguments: &[OsString]) -> Result<u8, La
         Err(error) => return Err(StepError::new("make the namespaces", None, &error).into()),
     };
     drop((theirs, images));
-    attend(&first, ours, terminal, &signals)
+    attend(&first, ours, terminal, &signals, watch)
 }
 
 /// Accompanies the sandbox to its end.
@@ -111,14 +118,15 @@ fn attend(
     channel: OwnedFd,
     terminal: Option<HostTerminal>,
     signals: &SigSet,
+    watch: &mut Watch<'_>,
 ) -> Result<u8, LaunchError> {
-    let started =
-        relay::wait_for_start(&channel).map_err(|error| StepError::new("start the sandbox", None, &error))?;
+    let started = relay::wait_for_start(&channel, watch)
+        .map_err(|error| StepError::new("start the sandbox", None, &error))?;
     drop(channel);
     let failed = match started {
         relay::Started::Failed(error) => Some(error),
         relay::Started::Running { master } => {
-            relay::pass_through(first, master, terminal, signals)
+            relay::pass_through(first, master, terminal, signals, watch)
                 .map_err(|error| StepError::new("attend to the app", None, &error))?;
             None
         }

@@ -18,6 +18,7 @@ use rustix::termios::{
     OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr, tcsetwinsize,
 };
 
+use crate::keeper::Watch;
 use crate::sandbox::channel;
 use crate::sandbox::init::TERMINAL;
 use crate::sandbox::step::StepError;
@@ -83,12 +84,17 @@ fn stream(number: usize) -> BorrowedFd<'static> {
 ///
 /// # Errors
 /// The kernel's; and where the first process ended without a word.
-pub fn wait_for_start(channel: &OwnedFd) -> io::Result<Started> {
+pub fn wait_for_start(channel: &OwnedFd, watch: &mut Watch<'_>) -> io::Result<Started> {
     let mut master = None;
     loop {
+        // The first process reads the package's files, and waits for whoever serves them.
+        let happened = watch.wait(&[(channel.as_fd(), PollFlags::IN)], None)?;
+        if happened[0].is_empty() {
+            continue;
+        }
         match channel::receive(channel) {
-            Ok(Some((message, descriptor))) if message == TERMINAL => master = descriptor,
-            Ok(Some((message, _))) => return Ok(Started::Failed(serde_json::from_slice(&message)?)),
+            Ok(Some(message)) if message.bytes == TERMINAL => master = message.descriptors.into_iter().next(),
+            Ok(Some(message)) => return Ok(Started::Failed(serde_json::from_slice(&message.bytes)?)),
             Ok(None) => return Ok(Started::Running { master }),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -123,6 +129,7 @@ pub fn pass_through(
     master: Option<OwnedFd>,
     terminal: Option<HostTerminal>,
     signals: &SigSet,
+    watch: &mut Watch<'_>,
 ) -> io::Result<()> {
     let signals = SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let_go(terminal.map_or([false; 3], |terminal| terminal.streams))?;
@@ -132,7 +139,7 @@ pub fn pass_through(
         rustix::io::ioctl_fionbio(master, true)?;
     }
     relay.take_terminal(true);
-    let result = relay.run();
+    let result = relay.run(watch);
     relay.give_terminal_back();
     result
 }
@@ -162,10 +169,10 @@ struct Relay<'a> {
 }
 
 impl Relay<'_> {
-    fn run(&mut self) -> io::Result<()> {
+    fn run(&mut self, watch: &mut Watch<'_>) -> io::Result<()> {
         let mut input_open = true;
         loop {
-            let ready = self.wait(input_open)?;
+            let ready = self.wait(input_open, watch)?;
             if ready.signals {
                 self.pass_signals();
             }
@@ -189,34 +196,31 @@ impl Relay<'_> {
         }
     }
 
-    fn wait(&self, input_open: bool) -> io::Result<Ready> {
-        let mut polled =
-            vec![PollFd::new(self.first, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
+    fn wait(&self, input_open: bool, watch: &mut Watch<'_>) -> io::Result<Ready> {
+        let mut wanted = vec![(self.first.as_fd(), PollFlags::IN), (self.signals.as_fd(), PollFlags::IN)];
         let mut input_at = None;
         if let Some((terminal, master)) = &self.terminal {
-            let wanted = if self.pending.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
-            polled.push(PollFd::new(master, wanted));
-            let keys =
-                terminal.input().filter(|_| input_open && self.pending.is_empty() && self.saved.is_some());
+            let keys_wait = !self.pending.is_empty();
+            wanted.push((
+                master.as_fd(),
+                if keys_wait { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN },
+            ));
+            let keys = terminal.input().filter(|_| input_open && !keys_wait && self.saved.is_some());
             if let Some(input) = keys {
-                input_at = Some(polled.len());
-                polled.push(PollFd::from_borrowed_fd(input, PollFlags::IN));
+                input_at = Some(wanted.len());
+                wanted.push((input, PollFlags::IN));
             }
         }
         let timeout = self.end.map(|end| {
             let left = end.saturating_duration_since(Instant::now());
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) + 1 }
         });
-        match poll(&mut polled, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let any = |at: Option<usize>| {
-            at.is_some_and(|at| polled.get(at).is_some_and(|fd| !fd.revents().is_empty()))
-        };
+        let happened = watch.wait(&wanted, timeout.as_ref())?;
+        let any =
+            |at: Option<usize>| at.is_some_and(|at| happened.get(at).is_some_and(|flags| !flags.is_empty()));
         // The master end hangs up for as long as nobody has the other end open; reading it then is no news.
         let master =
-            polled.get(2).is_some_and(|fd| self.terminal.is_some() && fd.revents().contains(PollFlags::IN));
+            self.terminal.is_some() && happened.get(2).is_some_and(|flags| flags.contains(PollFlags::IN));
         Ok(Ready { ended: any(Some(0)), signals: any(Some(1)), master, input: any(input_at) })
     }
 

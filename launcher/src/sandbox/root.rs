@@ -26,12 +26,13 @@ use rustix::mount::{
 };
 use rustix::process::{chdir, fchdir, pivot_root};
 
+use crate::keeper::attachable;
 use crate::sandbox::step::{InStep, StepError};
 use crate::sys::mount::{
     MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, restrict, restrict_recursively,
 };
 
-/// The mounted images of a launch, as detached mounts.
+/// The mounted images of a launch, as detached mounts, of which clones are attached.
 pub struct Images {
     /// The package.
     pub package: OwnedFd,
@@ -310,6 +311,7 @@ fn overlay(root: &OwnedFd, target: &str, layers: &[Layer], host: &[OwnedFd]) -> 
 
 /// Attaches an image as its keeper made it, and restricts it once more: the keeper is not asked to be right.
 fn attach_image(root: &OwnedFd, image: &OwnedFd, target: &str) -> Result<(), StepError> {
+    let image = attachable(image).step_on("clone the mount of", target)?;
     attach(root, image.as_fd(), target)?;
     restrict(image.as_fd(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
         .step_on("restrict", target)
