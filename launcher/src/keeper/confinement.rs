@@ -5,7 +5,7 @@
 //! | own user namespace, every capability dropped | nothing that needs one |
 //! | no_new_privs, not dumpable | nobody of the same user reads or traces it |
 //! | Landlock, all rights handled and none granted | no file can be opened; no TCP, no abstract socket, no signal to others |
-//! | seccomp, an allow list | the calls below; anything else ends the process |
+//! | seccomp, an allow list | the calls below; opening a file is refused, anything else ends the process |
 //!
 //! Landlock is missing on some kernels and weaker on old ones; the allow list alone already names no call that opens a
 //! file or makes a socket.
@@ -60,6 +60,10 @@ const ALLOWED: &[(&str, &[Condition])] = &[
     ("restart_syscall", &[]),
 ];
 
+/// Refused without ending the process: before glibc gives the end of a thread's heap back, it opens
+/// /proc/sys/vm/overcommit_memory (`check_may_shrink_heap`), and keeps the memory where it cannot.
+const REFUSED: &[&str] = &["openat"];
+
 const NOTHING: u32 = libc::PROT_NONE as u32;
 const READ_WRITE: u32 = (libc::PROT_READ | libc::PROT_WRITE) as u32;
 
@@ -98,7 +102,7 @@ fn restrict() -> Result<(), RulesetError> {
 
 /// The filter of a thread.
 pub(super) fn filter() -> Vec<Instruction> {
-    compile_allow_list(ALLOWED)
+    compile_allow_list(ALLOWED, REFUSED)
 }
 
 /// Puts the filter on the calling thread.

@@ -60,9 +60,9 @@ fn compile(rules: &[Rule], last_reviewed: u32) -> Vec<Instruction> {
     program
 }
 
-/// A filter for a program that is known to the last call: `allowed` calls by name, each under its conditions; anything
-/// else ends the process. A name may come several times.
-pub(crate) fn compile_allow_list(allowed: &[(&str, &[Condition])]) -> Vec<Instruction> {
+/// A filter for a program that is known to the last call: `allowed` calls by name, each under its conditions; `refused`
+/// calls, which it can do without, answer EPERM; anything else ends the process. A name may come several times.
+pub(crate) fn compile_allow_list(allowed: &[(&str, &[Condition])], refused: &[&str]) -> Vec<Instruction> {
     let kill = answer(libc::SECCOMP_RET_KILL_PROCESS);
     let mut program = vec![load(ARCHITECTURE), jump(JUMP_EQUAL, THIS_ARCHITECTURE, 1, 0), kill, load(NUMBER)];
     for (call, when) in allowed {
@@ -71,6 +71,9 @@ pub(crate) fn compile_allow_list(allowed: &[(&str, &[Condition])]) -> Vec<Instru
             program.push(jump(JUMP_EQUAL, number, 0, skip(body.len())));
             program.extend_from_slice(&body);
         }
+    }
+    for number in refused.iter().filter_map(|call| syscalls::number(call)) {
+        program.extend([jump(JUMP_EQUAL, number, 0, 1), answer(errno(libc::EPERM))]);
     }
     program.push(kill);
     program
@@ -179,7 +182,8 @@ mod tests {
     #[test]
     fn an_allow_list_allows_what_it_names_under_its_conditions() {
         const NO_WRITE: &[Condition] = &[Condition { argument: 1, test: Test::NoneOf(&[2, 6]) }];
-        let program = compile_allow_list(&[("read", &[]), ("mmap", NO_WRITE), ("ppoll", &[])]);
+        let allowed: &[(&str, &[Condition])] = &[("read", &[]), ("mmap", NO_WRITE), ("ppoll", &[])];
+        let program = compile_allow_list(allowed, &["openat"]);
         let ask = |call: &str, second: u64| {
             let number = syscalls::number(call).unwrap();
             run(&program, THIS_ARCHITECTURE, number, [0, second, 0, 0, 0, 0])
@@ -190,7 +194,8 @@ mod tests {
             ("mmap", 1, ALLOW),
             ("mmap", 2, libc::SECCOMP_RET_KILL_PROCESS),
             ("mmap", 6, libc::SECCOMP_RET_KILL_PROCESS),
-            ("openat", 0, libc::SECCOMP_RET_KILL_PROCESS),
+            ("openat", 0, errno(libc::EPERM)),
+            ("openat2", 0, libc::SECCOMP_RET_KILL_PROCESS),
         ] {
             assert_eq!(ask(call, second), expected, "{call} {second}");
         }
