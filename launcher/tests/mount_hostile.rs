@@ -23,7 +23,7 @@ fn open(image: Vec<u8>) -> Result<Reader, ImageError> {
 /// Asks everything about everything that can be reached, and returns what was refused.
 fn torture(image: Vec<u8>) -> Vec<ImageError> {
     let begun = Instant::now();
-    let _ = spans::cut(&(Arc::new(Bytes(image.clone())) as _));
+    let _ = spans::hash(&(Arc::new(Bytes(image.clone())) as _), &mut |_| {});
     let mut refused = Vec::new();
     let found = open(image).and_then(|reader| {
         let root = reader.root()?;

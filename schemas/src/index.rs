@@ -23,7 +23,7 @@ pub const PAGE_SIZE: usize = 4096;
 pub const LEAF_ENTRIES: u64 = 113;
 /// Children of a full inner page.
 pub const INNER_ENTRIES: u64 = 102;
-/// Longest span in bytes; a span holds one compressed block (at most 1 MiB, or 1 MiB stored plain).
+/// Longest span in bytes; a span holds one compressed block (at most 1 MiB), or several small ones.
 pub const SPAN_LIMIT: u32 = 1 << 21;
 
 const LEAF_ENTRY_SIZE: usize = 36;

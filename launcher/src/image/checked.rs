@@ -2,6 +2,8 @@
 //!
 //! A read takes whole spans: bytes are read to memory of our own, hashed there, and only then given on. Pages of the
 //! index are checked from the root down; leaves that passed are kept, so that most reads cost one hash of the span.
+//! Spans that hold several small blocks are kept for a while too, so that whoever goes from one block to the next does not
+//! hash all of them each time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::fs::FileExt;
@@ -10,26 +12,31 @@ use std::sync::{Arc, PoisonError, RwLock};
 use pack_schemas::index::{Geometry, Leaf, PAGE_SIZE, Span, Step, Walk};
 use pack_schemas::names::Hash;
 
+use super::cache::{Cache, Weighed};
 use super::source::check_range;
+use super::spans::SHARED_SPAN_MOST;
 use super::{BlockSource, ImageError};
 use crate::package::Package;
 
 /// Most leaves of the index that are kept: about 3 MiB, and the spans of some 7 GB of blocks of 128 KiB.
 const LEAVES_KEPT: usize = 512;
+/// Memory for checked spans of several blocks in bytes.
+const SHARED_SPANS_KEPT: usize = 1 << 20;
 
 /// The checked image of a package.
-#[derive(Debug)]
 pub struct CheckedSource {
     package: Arc<Package>,
     geometry: Geometry,
     leaves: RwLock<Leaves>,
+    /// Checked bytes of spans of several blocks, by their start.
+    shared: Cache<u64, Box<[u8]>>,
 }
 
 impl CheckedSource {
     /// Takes the image of a package. Whether its envelope may be believed is for the caller to have settled.
     pub fn new(package: Arc<Package>) -> CheckedSource {
         let geometry = Geometry::new(package.envelope().image.spans);
-        CheckedSource { package, geometry, leaves: RwLock::default() }
+        CheckedSource { package, geometry, leaves: RwLock::default(), shared: Cache::new(SHARED_SPANS_KEPT) }
     }
 
     /// The span that covers `offset`.
@@ -88,13 +95,22 @@ impl CheckedSource {
             self.read_span(&span, &mut buffer[..length])?;
             return Ok(length);
         }
-        let mut whole = vec![0; length];
-        self.read_span(&span, &mut whole)?;
-        // The span covers the offset, so the difference is less than its length.
-        let rest = &whole[(offset - span.start) as usize..];
-        let count = rest.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&rest[..count]);
-        Ok(count)
+        let load = || {
+            let mut whole = vec![0; length];
+            self.read_span(&span, &mut whole)?;
+            Ok(Weighed { weight: length + 64, value: whole.into_boxed_slice() })
+        };
+        let copy = |whole: &[u8], buffer: &mut [u8]| {
+            // The span covers the offset, so the difference is less than its length.
+            let rest = &whole[(offset - span.start) as usize..];
+            let count = rest.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&rest[..count]);
+            count
+        };
+        match length {
+            ..=SHARED_SPAN_MOST => Ok(copy(&self.shared.get_or_load(span.start, load)?, buffer)),
+            _ => Ok(copy(&load()?.value, buffer)),
+        }
     }
 }
 
