@@ -158,12 +158,13 @@ fn cover(blocks: &[Block], length: u64) -> Result<Vec<Block>, ImageError> {
         if block.start < end {
             return Err(ImageError::malformed(block.start, "image", "two blocks overlap"));
         }
+        // Before anything is put in the gap, which would be as long as the block is far away.
+        if block.end > length {
+            return Err(ImageError::Truncated { offset: length });
+        }
         fill(&mut covered, end..block.start);
         covered.push(*block);
         end = block.end;
-    }
-    if end > length {
-        return Err(ImageError::Truncated { offset: length });
     }
     fill(&mut covered, end..length);
     Ok(covered)
