@@ -19,5 +19,5 @@ pub mod request;
 mod server;
 mod session;
 
-pub use server::{Owner, Server};
+pub use server::{Answer, Owner, Server};
 pub use session::{SessionError, ask_again, serve};

@@ -79,7 +79,8 @@ impl From<ImageError> for Refusal {
 }
 
 /// What to do with a request once it is dealt with.
-pub(super) enum Answer<'a> {
+#[derive(Debug)]
+pub enum Answer<'a> {
     /// Send these bytes.
     Send(&'a [u8]),
     /// The kernel expects no answer.
@@ -95,8 +96,9 @@ impl Server {
         Server { reader, owner, max_pages, report: Box::new(report) }
     }
 
-    /// Answers the bytes of one request.
-    pub(super) fn answer<'a>(&self, bytes: &[u8], reply: &'a mut Reply) -> Answer<'a> {
+    /// Answers the bytes of one request, as [`serve`](super::serve) reads it from /dev/fuse. Whatever they are: the kernel is as
+    /// little trusted as the image.
+    pub fn answer<'a>(&self, bytes: &[u8], reply: &'a mut Reply) -> Answer<'a> {
         let request = match Request::parse(bytes) {
             Ok(request) => request,
             Err(RequestError::NoHeader) => return Answer::Nothing,

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod forge;
+#[path = "../../../fuzz/bodies/memory.rs"]
+mod memory;
 pub mod mounted;
 pub mod tree;
 
@@ -12,7 +14,9 @@ use std::process::Command;
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
-use pack_launcher::image::{BlockSource, ImageError, RawSource, spans};
+#[allow(unused_imports, reason = "each test program uses a part of it")]
+pub use memory::Bytes;
+use pack_launcher::image::{BlockSource, RawSource, spans};
 use pack_launcher::package::Package;
 use pack_schemas::index::{self, Span};
 use pack_schemas::package::{self as format, Envelope, Footer, IMAGE_ALIGNMENT, Image};
@@ -147,30 +151,4 @@ pub fn wrap_blindly(image: &[u8], span_length: usize, package: &Path) {
         })
         .collect();
     write_package(&image, &spans, package);
-}
-
-/// A bare image in memory.
-pub struct Bytes(pub Vec<u8>);
-
-impl BlockSource for Bytes {
-    fn length(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn read_exact(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ImageError> {
-        let from = usize::try_from(offset).ok().and_then(|from| self.0.get(from..));
-        let found = from.and_then(|from| from.get(..buffer.len()));
-        buffer.copy_from_slice(found.ok_or(ImageError::Truncated { offset })?);
-        Ok(())
-    }
-
-    fn read_some(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, ImageError> {
-        let from = usize::try_from(offset).ok().and_then(|from| self.0.get(from..)).unwrap_or_default();
-        let count = from.len().min(buffer.len());
-        if count == 0 {
-            return Err(ImageError::Truncated { offset });
-        }
-        buffer[..count].copy_from_slice(&from[..count]);
-        Ok(count)
-    }
 }
