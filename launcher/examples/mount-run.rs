@@ -7,6 +7,8 @@
 //!   --mounts N      make N clones of the mount, and use the last
 //!   --place FOLDER  share the keeper with others that name the same folder
 //!   --linger MS     how long a shared keeper goes on in the end
+//!   --successors N  how many keepers may follow one that ended
+//!   --pid FILE      write the keeper's process number there, and that of each successor
 //!   --repeat N      do it all N times, or until the command fails
 //!   --times         say on standard error how long the start took
 //!   --status FILE   copy the keeper's /proc/PID/status there when the command has ended
@@ -29,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 use pack_launcher::image::CacheSize;
-use pack_launcher::keeper::{self, Options, Place, Watch, attachable};
+use pack_launcher::keeper::{self, Keeper, Options, Place, Watch, attachable};
 use pack_launcher::package::Package;
 use pack_launcher::sys::clone::{Side, clone_process, exit_now};
 use rustix::event::PollFlags;
@@ -46,6 +48,7 @@ struct Task {
     mounts: usize,
     unsigned: bool,
     status: Option<PathBuf>,
+    pid: Option<PathBuf>,
     package: PathBuf,
     folder: PathBuf,
     command: Vec<OsString>,
@@ -81,6 +84,8 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Task, Box<dyn 
             Some("--linger") => {
                 task.options.linger = Duration::from_millis(number(&mut arguments)? as u64);
             }
+            Some("--successors") => task.options.successors = number(&mut arguments)?,
+            Some("--pid") => task.pid = Some(arguments.next().ok_or_else(missing)?.into()),
             Some("--repeat") => task.repeat = number(&mut arguments)?,
             Some("--place") => {
                 let folder: PathBuf = arguments.next().ok_or_else(missing)?.into();
@@ -146,13 +151,29 @@ fn execute(task: &Task, mount: OwnedFd, watch: &mut Watch<'_>) -> Result<u8, Box
         }
         Side::Parent { pidfd, .. } => {
             drop(mount);
-            while watch.wait(&[(pidfd.as_fd(), PollFlags::IN)], None)?[0].is_empty() {}
+            loop {
+                write_process_number(task, watch)?;
+                if !watch.wait(&[(pidfd.as_fd(), PollFlags::IN)], None)?[0].is_empty() {
+                    break;
+                }
+            }
             let ended = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)?;
             let ended = ended.ok_or("no child to wait for")?;
             let signal = ended.terminating_signal().map(|signal| 128 + signal);
             Ok(u8::try_from(ended.exit_status().or(signal).unwrap_or(125)).unwrap_or(125))
         }
     }
+}
+
+/// Whole or not at all: somebody may be reading.
+fn write_process_number(task: &Task, watch: &Watch<'_>) -> Result<(), Box<dyn Error>> {
+    let process = watch.keepers().first().and_then(Keeper::process);
+    if let (Some(file), Some(process)) = (&task.pid, process) {
+        let new = file.with_extension("new");
+        std::fs::write(&new, process.as_raw_nonzero().to_string())?;
+        std::fs::rename(new, file)?;
+    }
+    Ok(())
 }
 
 fn attach(task: &Task, mount: &OwnedFd) -> Result<(), Box<dyn Error>> {

@@ -86,11 +86,15 @@ pub struct Options {
     pub threads: Option<usize>,
     /// How long it goes on when nobody uses it any more.
     pub linger: Duration,
+    /// Most keepers in a row that may follow one that ended, within a minute, before the mount is given up: a request
+    /// that ends every keeper is asked of every one.
+    pub successors: usize,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { cache: CacheSize::default(), threads: None, linger: Duration::from_secs(60) }
+        let linger = Duration::from_secs(60);
+        Options { cache: CacheSize::default(), threads: None, linger, successors: 5 }
     }
 }
 
@@ -122,13 +126,13 @@ impl From<StepError> for KeeperError {
 /// Asks for the mount. The number changes with everything that a successor of another version of pack would have to know
 /// to go on in the middle: how nodes are numbered, what is agreed on with the kernel, these messages.
 const MOUNT: &[u8] = b"mount 1";
-/// The answer, with the mount and the devices; where something went wrong it is a [`StepError`] as JSON.
-const DONE: &[u8] = b"done";
+/// Begins the answer, which comes with the mount and the devices and ends with the number of the process; where something
+/// went wrong the answer is a [`StepError`] as JSON.
+const DONE: &[u8] = b"done ";
 /// Begins a line for the user.
 const REPORT: &[u8] = b"report ";
 
-/// Most keepers in a row, each in the place of one that ended, within [`SUCCESSION_TIME`].
-const SUCCESSORS_MOST: usize = 5;
+/// For how long a keeper that ended is counted.
 const SUCCESSION_TIME: Duration = Duration::from_secs(60);
 
 /// A launch's hold on a mounted package. The keeper behind it may be another one's as well; it stays as long as this
@@ -151,9 +155,14 @@ struct Served {
     channel: OwnedFd,
     connection: Connection,
     process: Pid,
-    /// The process, where it is a child of this one.
-    child: Option<OwnedFd>,
-    /// Whether others can find it.
+    child: Option<ChildProcess>,
+}
+
+/// A keeper's process that is a child of this one.
+#[derive(Debug)]
+struct ChildProcess {
+    process: OwnedFd,
+    /// Whether other launches can find it.
     public: bool,
 }
 
@@ -200,7 +209,7 @@ impl Keeper {
         Ok(served.connection.mount.try_clone().step("copy the mount's descriptor")?)
     }
 
-    /// The process that serves now; nothing once it has ended for good.
+    /// The process that serves now, by its own word; nothing once it has ended for good.
     pub fn process(&self) -> Option<Pid> {
         self.served.as_ref().map(|served| served.process)
     }
@@ -233,12 +242,12 @@ impl Keeper {
         let Some(Served { connection, child, .. }) = self.served.take() else { return };
         if let Some(child) = child {
             // ECHILD: somebody has waited for it already.
-            let _ = waitid(WaitId::PidFd(child.as_fd()), WaitIdOptions::EXITED);
+            let _ = waitid(WaitId::PidFd(child.process.as_fd()), WaitIdOptions::EXITED);
         }
         let now = Instant::now();
         self.successions.retain(|then| now.duration_since(*then) < SUCCESSION_TIME);
         self.successions.push(now);
-        let found = if self.successions.len() > SUCCESSORS_MOST {
+        let found = if self.successions.len() > self.options.successors {
             Err(KeeperError::Ended)
         } else {
             self.find_or_start(Some(&connection))
@@ -260,10 +269,10 @@ impl Keeper {
 
     /// Lets go of the mount. Where the keeper was for this launch alone, waits until it is gone.
     pub fn end(mut self) {
-        let Some(Served { channel, connection, child, public, .. }) = self.served.take() else { return };
+        let Some(Served { channel, connection, child, .. }) = self.served.take() else { return };
         drop((channel, connection));
-        if let (Some(child), false) = (child, public) {
-            let _ = waitid(WaitId::PidFd(child.as_fd()), WaitIdOptions::EXITED);
+        if let Some(child) = child.filter(|child| !child.public) {
+            let _ = waitid(WaitId::PidFd(child.process.as_fd()), WaitIdOptions::EXITED);
         }
     }
 
@@ -291,7 +300,7 @@ impl Keeper {
 
     /// Asks at a place. A failure of any kind is nobody, or somebody unusable: a launch can always start a keeper.
     fn find(&self, place: &Place, predecessor: Option<&Connection>) -> Found {
-        let (channel, process) = match place.connect(&self.package.envelope_hash()) {
+        let channel = match place.connect(&self.package.envelope_hash()) {
             Ok(Some(found)) => found,
             Ok(None) => return Found::Nobody,
             Err(_) => return Found::Unusable,
@@ -299,13 +308,11 @@ impl Keeper {
         if let Err(error) = channel::send(&channel, MOUNT, &[]) {
             return if error.kind() == io::ErrorKind::BrokenPipe { Found::Nobody } else { Found::Unusable };
         }
-        match answer(&channel) {
-            Ok(connection) if predecessor.is_some_and(|predecessor| !predecessor.is_same(&connection)) => {
+        match answer(channel, None) {
+            Ok(served) if predecessor.is_some_and(|predecessor| !predecessor.is_same(&served.connection)) => {
                 Found::Unusable
             }
-            Ok(connection) => {
-                Found::Served(Served { channel, connection, process, child: None, public: true })
-            }
+            Ok(served) => Found::Served(served),
             Err(KeeperError::Ended) => Found::Nobody,
             Err(_) => Found::Unusable,
         }
@@ -337,28 +344,30 @@ impl Keeper {
         let namespaces = (libc::CLONE_NEWUSER | libc::CLONE_NEWNS) as u64;
         match clone_process(namespaces).step("make the namespaces")? {
             Side::Child => process::run(task, reader),
-            Side::Parent { pidfd, pid } => {
+            Side::Parent { pidfd, .. } => {
                 drop(task);
                 channel::send(&ours, MOUNT, &[]).step("ask for the mount")?;
-                let connection = answer(&ours)?;
-                Ok(Served { channel: ours, connection, process: pid, child: Some(pidfd), public })
+                answer(ours, Some(ChildProcess { process: pidfd, public }))
             }
         }
     }
 }
 
 /// Hears the answer to "mount".
-fn answer(channel: &OwnedFd) -> Result<Connection, KeeperError> {
-    match channel::receive(channel) {
-        Ok(Some(message)) if message.bytes == DONE => {
-            Connection::of_descriptors(message.descriptors).ok_or(KeeperError::Ended)
-        }
-        Ok(Some(message)) => match serde_json::from_slice::<StepError>(&message.bytes) {
-            Ok(step) => Err(step.into()),
-            Err(_) => Err(KeeperError::Ended),
-        },
-        Ok(None) => Err(KeeperError::Ended),
-        Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => Err(KeeperError::Ended),
-        Err(error) => Err(StepError::new("hear from the keeper", None, &error).into()),
+fn answer(channel: OwnedFd, child: Option<ChildProcess>) -> Result<Served, KeeperError> {
+    let message = match channel::receive(&channel) {
+        Ok(message) => message.ok_or(KeeperError::Ended)?,
+        Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => return Err(KeeperError::Ended),
+        Err(error) => return Err(StepError::new("hear from the keeper", None, &error).into()),
+    };
+    if let Some(process) = message.bytes.strip_prefix(DONE) {
+        let process = str::from_utf8(process).ok().and_then(|text| Pid::from_raw(text.parse().ok()?));
+        let connection = Connection::of_descriptors(message.descriptors);
+        let (process, connection) = process.zip(connection).ok_or(KeeperError::Ended)?;
+        return Ok(Served { channel, connection, process, child });
+    }
+    match serde_json::from_slice::<StepError>(&message.bytes) {
+        Ok(step) => Err(step.into()),
+        Err(_) => Err(KeeperError::Ended),
     }
 }

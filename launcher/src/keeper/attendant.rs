@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown};
+use rustix::process::Pid;
 
 use super::mount::Connection;
 use super::report::Reporter;
@@ -20,6 +21,8 @@ const CLIENTS_MOST: usize = 512;
 /// Looks after the launches that use a keeper.
 pub(super) struct Attendant<'a> {
     connection: &'a Connection,
+    /// The answer to who asks for the mount.
+    answer: Vec<u8>,
     reporter: &'a Reporter,
     /// Where launches come in; nothing where nobody can, or may any more.
     listener: Option<OwnedFd>,
@@ -41,17 +44,20 @@ struct Ready {
 }
 
 impl<'a> Attendant<'a> {
-    /// `first` is the launch that started the keeper.
+    /// `process` is the number of the keeper's process; `first` the launch that started it.
     pub(super) fn new(
         connection: &'a Connection,
+        process: Pid,
         reporter: &'a Reporter,
         first: OwnedFd,
         listener: Option<OwnedFd>,
         lease: Option<OwnedFd>,
         linger: Duration,
     ) -> Attendant<'a> {
+        let answer = [DONE, process.to_string().as_bytes()].concat();
         let clients = Vec::new();
-        let mut attendant = Attendant { connection, reporter, listener, lease, linger, clients, idle: None };
+        let mut attendant =
+            Attendant { connection, answer, reporter, listener, lease, linger, clients, idle: None };
         attendant.add(first);
         attendant
     }
@@ -103,9 +109,9 @@ impl<'a> Attendant<'a> {
     /// Lends the mount to whoever asks, and forgets who has gone.
     fn hear(&mut self, ready: &[bool]) {
         let mut ready = ready.iter();
-        let (connection, reporter) = (self.connection, self.reporter);
+        let (connection, answer, reporter) = (self.connection, &self.answer, self.reporter);
         self.clients.retain(|client| {
-            let stays = !ready.next().is_some_and(|ready| *ready) || lend(connection, client);
+            let stays = !ready.next().is_some_and(|ready| *ready) || lend(connection, answer, client);
             if !stays {
                 reporter.remove(client);
             }
@@ -147,10 +153,10 @@ impl<'a> Attendant<'a> {
 }
 
 /// Hears one message; false where the client is to be forgotten.
-fn lend(connection: &Connection, client: &OwnedFd) -> bool {
+fn lend(connection: &Connection, answer: &[u8], client: &OwnedFd) -> bool {
     match channel::receive(client) {
         Ok(Some(message)) if message.bytes == MOUNT => {
-            channel::send(client, DONE, &connection.descriptors()).is_ok()
+            channel::send(client, answer, &connection.descriptors()).is_ok()
         }
         // Another version's word, or none at all.
         Ok(_) => false,

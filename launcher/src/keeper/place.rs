@@ -24,7 +24,6 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
-use rustix::process::Pid;
 
 /// The folder, open.
 #[derive(Debug)]
@@ -73,8 +72,8 @@ impl Place {
         }
     }
 
-    /// Connects to the keeper of a package, and gives its process; nothing where nobody listens.
-    pub(super) fn connect(&self, package: &Hash) -> io::Result<Option<(OwnedFd, Pid)>> {
+    /// Connects to the keeper of a package; nothing where nobody listens.
+    pub(super) fn connect(&self, package: &Hash) -> io::Result<Option<OwnedFd>> {
         // A keeper that is stuck lets its backlog fill; that shall not hold anybody up.
         let channel = new_socket(SocketFlags::NONBLOCK)?;
         match connect(&channel, &self.address(&package.to_string())?) {
@@ -82,13 +81,12 @@ impl Place {
             Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
-        let peer = socket_peercred(&channel)?;
-        if peer.uid != rustix::process::geteuid() {
+        if socket_peercred(&channel)?.uid != rustix::process::geteuid() {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         rustix::io::ioctl_fionbio(&channel, false)?;
         set_socket_timeout(&channel, Timeout::Recv, Some(PATIENCE))?;
-        Ok(Some((channel, peer.pid)))
+        Ok(Some(channel))
     }
 
     /// Waits for the lock.
@@ -115,7 +113,7 @@ impl Place {
         self.release(package)?;
         let listener = new_socket(SocketFlags::NONBLOCK)?;
         bind(&listener, &self.address(&package.to_string())?)?;
-        listen_at(&listener)?;
+        listen(&listener, BACKLOG)?;
         Ok(listener)
     }
 
@@ -151,12 +149,6 @@ impl Place {
     fn address(&self, name: &str) -> io::Result<SocketAddrUnix> {
         Ok(SocketAddrUnix::new(self.path(name))?)
     }
-}
-
-/// Begins to listen, or has the kernel tell those who connect that it is the calling process that does: the one whom
-/// the socket was made for calls this again.
-pub(super) fn listen_at(listener: &OwnedFd) -> io::Result<()> {
-    Ok(listen(listener, BACKLOG)?)
 }
 
 fn new_socket(flags: SocketFlags) -> io::Result<OwnedFd> {

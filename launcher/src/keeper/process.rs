@@ -10,7 +10,7 @@ use super::Options;
 use super::attendant::Attendant;
 use super::confinement;
 use super::mount::{Connection, DEVICES_MOST, can_be_shared};
-use super::place::{Place, listen_at};
+use super::place::Place;
 use super::report::Reporter;
 use crate::fuse::{Owner, Server, ask_again, serve};
 use crate::image::Reader;
@@ -104,11 +104,8 @@ fn prepare(task: &mut Task<'_>) -> Result<Ready, StepError> {
             Connection::make(task.label, owner(task), threads.clamp(1, DEVICES_MOST))?
         }
     };
-    match &task.listener {
-        Some(listener) if can_be_shared(&connection.mount) => listen_at(listener).step("listen")?,
-        // What cannot be cloned is for one launch alone.
-        _ => task.listener = None,
-    }
+    // What cannot be cloned is for one launch alone.
+    task.listener.take_if(|_| !can_be_shared(&connection.mount));
     let reporter = Arc::new(Reporter::new(task.label));
     confinement::give_up_rights()?;
     Ok(Ready { connection, lease, reporter })
@@ -145,6 +142,7 @@ fn start(task: Task<'_>, reader: Reader, ready: Ready) -> ! {
     // A thread makes its last call that the filter would not let pass before it waits here.
     let confined = Barrier::new(connection.devices.len() + 1);
     let adopted = task.predecessor.is_some();
+    let process = rustix::process::getpid();
     let Task { channel, listener, options, .. } = task;
     std::thread::scope(|scope| {
         let started = connection.devices.iter().try_for_each(|device| {
@@ -164,7 +162,7 @@ fn start(task: Task<'_>, reader: Reader, ready: Ready) -> ! {
             end(&channel, started);
         }
         let linger = options.linger;
-        let attendant = Attendant::new(&connection, &reporter, channel, listener, lease, linger);
+        let attendant = Attendant::new(&connection, process, &reporter, channel, listener, lease, linger);
         // The threads end with the process: they wait for the kernel, which has no more to ask.
         exit_now(if attendant.run().is_ok() { 0 } else { FAILED })
     })

@@ -52,6 +52,11 @@ impl<'a> Watch<'a> {
         Ok(happened)
     }
 
+    /// The keepers that are watched.
+    pub fn keepers(&self) -> &[Keeper] {
+        &self.keepers
+    }
+
     /// Ends the watch: passes on what the keepers have said up to now, and gives them back.
     pub fn end(mut self) -> Vec<Keeper> {
         let now = Timespec::default();
