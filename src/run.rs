@@ -307,8 +307,8 @@ fn number(variable: &str) -> Result<Option<u64>, Failure> {
 /// Tells what happens beside a running app. A terminal may be in raw mode, where a line end does not return by itself.
 fn tell(line: &str) {
     let end = if io::stderr().is_terminal() { "\r\n" } else { "\n" };
-    // Standard error may be closed; the app goes on.
-    let _ = write!(io::stderr(), "{line}{end}");
+    // In one piece, as the app writes there as well. Standard error may be closed; the app goes on.
+    let _ = io::stderr().write_all(format!("{line}{end}").as_bytes());
 }
 
 fn cannot_mount(opened: &Opened, error: &KeeperError) -> Failure {

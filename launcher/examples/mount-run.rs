@@ -22,6 +22,7 @@
 use std::error::Error;
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -125,7 +126,8 @@ fn run(task: &Task) -> Result<u8, Box<dyn Error>> {
         let micros = |from: Instant, to: Instant| (to - from).as_micros();
         eprintln!("open {} µs, mount {} µs", micros(begun, opened), micros(opened, Instant::now()));
     }
-    let mut tell = |line: &str| eprintln!("{line}");
+    // In one piece, as the command writes there as well.
+    let mut tell = |line: &str| drop(std::io::stderr().write_all(format!("{line}\n").as_bytes()));
     let mut watch = Watch::new(vec![keeper], &mut tell);
     let status = execute(task, mount, &mut watch)?;
     for keeper in watch.end() {

@@ -1,4 +1,4 @@
-//! Makes squashfs images that no tool would make: every number is what the test says. Metadata is not compressed.
+//! Makes squashfs images that no tool would make: every number is what the test says.
 
 use pack_schemas::squashfs::NONE;
 
@@ -14,13 +14,17 @@ pub struct Forge {
     pub attributes: Option<(Vec<u8>, Vec<u8>)>,
     /// Superblock fields that are to lie, by offset.
     pub lies: Vec<(usize, Vec<u8>)>,
+    /// log2 of the block size.
+    pub block_log: u16,
+    /// Whether inodes and directories are compressed.
+    pub compressed: bool,
+    /// Number of the owner, in the table of ids, of the inodes that are added from now on. The table has one entry.
+    pub owner: u16,
 }
 
 /// Where a listing lies: block, offset, and length.
 pub type Listing = (u32, u16, u32);
 
-/// log2 of the block size.
-const BLOCK_LOG: u16 = 12;
 const BLOCK: usize = 8192;
 
 impl Forge {
@@ -32,13 +36,16 @@ impl Forge {
             fragments: Vec::new(),
             attributes: None,
             lies: Vec::new(),
+            block_log: 12,
+            compressed: false,
+            owner: 0,
         }
     }
 
     /// Adds an inode, and returns its reference.
     pub fn inode(&mut self, inode_type: u16, number: u32, body: &[&[u8]]) -> u64 {
         let at = self.inodes.len();
-        for field in [inode_type, 0o755, 0, 0] {
+        for field in [inode_type, 0o755, self.owner, 0] {
             self.inodes.extend_from_slice(&field.to_le_bytes());
         }
         self.inodes.extend_from_slice(&[0; 4]);
@@ -84,17 +91,29 @@ impl Forge {
         self.finish(root)
     }
 
+    /// Cuts bytes into metadata blocks.
+    fn metadata(&self, bytes: &[u8]) -> Vec<u8> {
+        if !self.compressed {
+            return metadata(bytes);
+        }
+        let block = |part: &[u8]| {
+            let stored = zstd::bulk::compress(part, 19).unwrap();
+            [&(stored.len() as u16).to_le_bytes()[..], &stored].concat()
+        };
+        bytes.chunks(BLOCK).flat_map(block).collect()
+    }
+
     /// Makes the image.
     pub fn finish(mut self, root: u64) -> Vec<u8> {
         let mut image = vec![0; 96];
         image.extend_from_slice(&self.data);
         let inode_table = image.len() as u64;
-        image.extend(metadata(&self.inodes));
+        image.extend(self.metadata(&self.inodes));
         let directory_table = image.len() as u64;
         if self.directories.is_empty() {
             self.directories.push(0);
         }
-        image.extend(metadata(&self.directories));
+        image.extend(self.metadata(&self.directories));
         let fragments = (self.fragments.len() / 16) as u32;
         let fragment_table = if fragments > 0 { table(&mut image, &self.fragments) } else { u64::MAX };
         let id_table = table(&mut image, &w(0));
@@ -112,10 +131,10 @@ impl Forge {
         });
         let used = image.len() as u64;
         let mut superblock = Vec::new();
-        for field in [0x7371_7368, 2000, 0, 1 << BLOCK_LOG, fragments] {
+        for field in [0x7371_7368, 2000, 0, 1 << self.block_log, fragments] {
             superblock.extend(w(field));
         }
-        for field in [6, BLOCK_LOG, 0, 1, 4, 0] {
+        for field in [6, self.block_log, 0, 1, 4, 0] {
             superblock.extend(h(field));
         }
         for field in

@@ -2,9 +2,11 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod forge;
+pub mod hostile;
 #[path = "../../../fuzz/bodies/memory.rs"]
 mod memory;
 pub mod mounted;
+pub mod torture;
 pub mod tree;
 
 use std::fs::File;
