@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use indicatif::ProgressBar;
+use pack_launcher::keeper::Place;
 use pack_schemas::names::PackageName;
+use pack_schemas::state::PackageState;
 use pack_store_client::TreeSize;
-use pack_store_client::installed::StateError;
+use pack_store_client::installed::{StateError, read_state};
 use pack_store_client::remove::{RemovalPlan, RemoveError, plan};
 
 use crate::changing::Changing;
@@ -38,11 +40,23 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
     };
     tell(context, &plan);
     confirm(context, &arguments, &plan)?;
+    let installed = read_state(&changing.folders, name).ok().flatten();
     changing
         .change(&ProgressBar::hidden(), |change| change.remove(&plan))
         .map_err(|error| failure(name, &error))?;
+    release_mounts(context, installed.as_ref());
     context.terminal.say(format!("removed {name}"));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Mounts of the package that nobody uses end now, and give its disk space free; those of running apps end with the apps.
+fn release_mounts(context: &Context, installed: Option<&PackageState>) {
+    let place = context.xdg().ok().and_then(|xdg| Place::open(&xdg.keepers()).ok());
+    let (Some(place), Some(installed)) = (place, installed) else { return };
+    for revision in &installed.revisions {
+        // Where it fails, they end by themselves a minute later.
+        let _ = place.release(&revision.envelope);
+    }
 }
 
 fn is_gone(error: &RemoveError) -> bool {
