@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use pack_schemas::plan::{Access, Content, Entry, ImageRole, Layer, Plan, Source};
 use rustix::fs::{
-    CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, symlinkat, unlinkat,
+    CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, mknodat, openat, openat2, symlinkat, unlinkat,
 };
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
@@ -75,17 +75,18 @@ pub fn assemble(plan: &Plan, images: &Images) -> Result<Option<OwnedFd>, StepErr
         ready.push((entry, prepare(entry)?));
     }
     let root = enter_new_root()?;
+    let mut places = Places::new(&root);
     if let Some(base) = &images.base {
-        attach_image(&root, base, BASE)?;
+        attach_image(&mut places, base, BASE)?;
     }
     let mut terminals = None;
     for (entry, ready) in ready {
-        place(&root, entry, &ready, images)?;
+        place(&mut places, entry, &ready, images)?;
         if let (Content::Terminals, Ready::Mount(mount)) = (&entry.content, ready) {
             terminals = Some(mount);
         }
     }
-    clear_away(&root, BASE)?;
+    places.clear_away(BASE)?;
     restrict(root.as_fd(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
         .step("make the root folder read-only")?;
     Ok(terminals)
@@ -118,12 +119,9 @@ fn prepare(entry: &Entry) -> Result<Ready, StepError> {
     let target = entry.target.as_str();
     let own = |result: io::Result<OwnedFd>| result.map(Ready::Mount).step_on("mount", target);
     match &entry.content {
-        Content::Bind { source, access, optional } => match open_source(source) {
+        Content::Bind { source, access, optional } => match clone_host(source, *access) {
             Err(error) if *optional && error.errno == libc::ENOENT => Ok(Ready::Missing),
-            Err(error) => Err(error),
-            Ok(found) => {
-                clone_host(found.as_fd(), *access).map(Ready::Mount).step_on("clone the mount of", target)
-            }
+            result => result.map(Ready::Mount),
         },
         Content::Overlay { layers } => prepare_layers(layers).map(Ready::Layers),
         Content::Tmpfs { size, mode } => own(make(
@@ -148,43 +146,41 @@ fn prepare_layers(layers: &[Layer]) -> Result<Vec<OwnedFd>, StepError> {
         Layer::Host { path } => Some(path),
         Layer::Image { .. } => None,
     });
-    host.map(|path| {
-        let found = open_source(&Source::Path(path.clone()))?;
-        clone_host(found.as_fd(), Access::ReadOnly).step_on("clone the mount of", path)
-    })
-    .collect()
+    host.map(|path| clone_host(&Source::Path(path.clone()), Access::ReadOnly)).collect()
 }
 
-fn open_source(source: &Source) -> Result<OwnedFd, StepError> {
-    let path_only = OFlags::PATH | OFlags::CLOEXEC;
-    match source {
-        Source::Path(path) => openat(CWD, path, path_only, Mode::empty()).step_on("open", path),
-        Source::Beneath { folder, path } => {
-            let folder_opened =
-                openat(CWD, folder, path_only | OFlags::DIRECTORY, Mode::empty()).step_on("open", folder)?;
-            // Without O_NOFOLLOW: with it, openat2(2) opens a link at the end of the path itself, in spite of
-            // RESOLVE_NO_SYMLINKS, instead of refusing it.
-            openat2(folder_opened, path, path_only, Mode::empty(), STRICT)
-                .step_on("open without following links", &format!("{folder}/{path}"))
-        }
-    }
-}
-
-/// A detached copy of what `found` refers to and of every mount below it: a copy without those would uncover what they
+/// A detached copy of what `source` names and of every mount below it: a copy without those would uncover what they
 /// cover.
-fn clone_host(found: BorrowedFd<'_>, access: Access) -> io::Result<OwnedFd> {
+fn clone_host(source: &Source, access: Access) -> Result<OwnedFd, StepError> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH
+        | OpenTreeFlags::AT_NO_AUTOMOUNT
         | OpenTreeFlags::AT_RECURSIVE;
-    let tree = open_tree(found, "", flags)?;
     let attributes = match access {
         Access::ReadOnly => MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_RDONLY,
         Access::ReadWrite => MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
         Access::Device => MOUNT_ATTR_NOSUID,
     };
-    restrict_recursively(tree.as_fd(), attributes)?;
+    let (tree, path) = match source {
+        Source::Path(path) => (open_tree(CWD, path, flags).step_on("clone the mount of", path)?, path),
+        Source::Beneath { folder, path } => {
+            let found = open_beneath(folder, path)?;
+            let flags = flags | OpenTreeFlags::AT_EMPTY_PATH;
+            (open_tree(found, "", flags).step_on("clone the mount of", path)?, path)
+        }
+    };
+    restrict_recursively(tree.as_fd(), attributes).step_on("restrict", path)?;
     Ok(tree)
+}
+
+/// Opens a path below a folder in which an app may have planted links.
+fn open_beneath(folder: &str, path: &str) -> Result<OwnedFd, StepError> {
+    let path_only = OFlags::PATH | OFlags::CLOEXEC;
+    let opened = openat(CWD, folder, path_only | OFlags::DIRECTORY, Mode::empty()).step_on("open", folder)?;
+    // Without O_NOFOLLOW: with it, openat2(2) opens a link at the end of the path itself, in spite of
+    // RESOLVE_NO_SYMLINKS, instead of refusing it.
+    openat2(opened, path, path_only, Mode::empty(), STRICT)
+        .step_on("open without following links", &format!("{folder}/{path}"))
 }
 
 fn make(file_system: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> io::Result<OwnedFd> {
@@ -225,52 +221,50 @@ fn enter_new_root() -> Result<OwnedFd, StepError> {
     Ok(root)
 }
 
-fn place(root: &OwnedFd, entry: &Entry, ready: &Ready, images: &Images) -> Result<(), StepError> {
+fn place(places: &mut Places<'_>, entry: &Entry, ready: &Ready, images: &Images) -> Result<(), StepError> {
     let target = entry.target.as_str();
     match (&entry.content, ready) {
         (_, Ready::Missing) => Ok(()),
-        (_, Ready::Mount(mount)) => attach(root, mount.as_fd(), target),
-        (Content::Overlay { layers }, Ready::Layers(host)) => overlay(root, target, layers, host),
+        (_, Ready::Mount(mount)) => places.attach(mount.as_fd(), target),
+        (Content::Overlay { layers }, Ready::Layers(host)) => overlay(places, target, layers, host),
         (Content::Image { image: ImageRole::Package, path }, _) if path.is_empty() => {
-            attach_image(root, &images.package, target)
+            attach_image(places, &images.package, target)
         }
         (Content::Image { image, path }, _) => {
             let source = image_path(*image, path);
             let flags = OpenTreeFlags::OPEN_TREE_CLONE
                 | OpenTreeFlags::OPEN_TREE_CLOEXEC
                 | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
-            let found = beneath(root, &source, OFlags::PATH | OFlags::NOFOLLOW).step_on("open", &source);
-            match found.and_then(|found| copy_link(root, &found, target)) {
-                Ok(true) => Ok(()),
-                Ok(false) => {
-                    let tree =
-                        open_tree(CWD, source.as_str(), flags).step_on("clone the mount of", &source)?;
-                    attach(root, tree.as_fd(), target)
-                }
-                Err(error) => Err(error),
+            let found = beneath(places.root, &source, OFlags::PATH | OFlags::NOFOLLOW);
+            let found = found.step_on("open", &source)?;
+            if copy_link(places, &found, target)? {
+                return Ok(());
             }
+            let tree = open_tree(CWD, source.as_str(), flags).step_on("clone the mount of", &source)?;
+            places.attach(tree.as_fd(), target)
         }
-        (Content::Folder, _) => make_folders(root, target).map(drop).step_on("make the folder", target),
-        (Content::Symlink { to }, _) => {
-            let (folder, name) = parent(root, target).step_on("make the folder of", target)?;
-            symlinkat(to.as_str(), folder, name).step_on("make the link", target)
-        }
-        (Content::File { data }, _) => write_file(root, target, data).step_on("write", target),
+        (Content::Folder, _) => places.make_folder(target).step_on("make the folder", target),
+        (Content::Symlink { to }, _) => make_link(places, to.as_bytes(), target),
+        (Content::File { data }, _) => places.write_file(target, data).step_on("write", target),
         // prepare() has made something ready for every other content.
         (content, _) => unreachable!("nothing is ready for {content:?}"),
     }
 }
 
 /// Where a symbolic link was found, makes the same link at the target; a link cannot be mounted.
-fn copy_link(root: &OwnedFd, found: &OwnedFd, target: &str) -> Result<bool, StepError> {
+fn copy_link(places: &mut Places<'_>, found: &OwnedFd, target: &str) -> Result<bool, StepError> {
     let kind = FileType::from_raw_mode(fstat(found).step_on("look at", target)?.st_mode);
     if kind != FileType::Symlink {
         return Ok(false);
     }
     let to = rustix::fs::readlinkat(found, "", Vec::new()).step_on("read the link", target)?;
-    let (folder, name) = parent(root, target).step_on("make the folder of", target)?;
-    symlinkat(to, folder, name).step_on("make the link", target)?;
+    make_link(places, to.as_bytes(), target)?;
     Ok(true)
+}
+
+fn make_link(places: &mut Places<'_>, to: &[u8], target: &str) -> Result<(), StepError> {
+    let (folder, name) = places.folder_of(target).step_on("make the folder of", target)?;
+    symlinkat(to, folder, name).step_on("make the link", target)
 }
 
 /// Where a path of an image lies inside while the root is made.
@@ -281,7 +275,12 @@ fn image_path(image: ImageRole, path: &str) -> String {
     }
 }
 
-fn overlay(root: &OwnedFd, target: &str, layers: &[Layer], host: &[OwnedFd]) -> Result<(), StepError> {
+fn overlay(
+    places: &mut Places<'_>,
+    target: &str,
+    layers: &[Layer],
+    host: &[OwnedFd],
+) -> Result<(), StepError> {
     let mut paths = Vec::with_capacity(layers.len());
     let mut host = host.iter();
     for (number, layer) in layers.iter().enumerate() {
@@ -293,91 +292,126 @@ fn overlay(root: &OwnedFd, target: &str, layers: &[Layer], host: &[OwnedFd]) -> 
         if matches!(layer, Layer::Host { .. })
             && let Some(mount) = host.next()
         {
-            attach(root, mount.as_fd(), &path)?;
+            places.attach(mount.as_fd(), &path)?;
         }
         // A colon would begin another layer (overlayfs.rst).
         paths.push(path.replace('\\', "\\\\").replace(':', "\\:"));
     }
     let mounted = make("overlay", &[("lowerdir", &paths.join(":"))], MountAttrFlags::MOUNT_ATTR_RDONLY)
         .step_on("overlay", target)?;
-    attach(root, mounted.as_fd(), target)?;
+    places.attach(mounted.as_fd(), target)?;
     for (number, layer) in layers.iter().enumerate() {
         if matches!(layer, Layer::Host { .. }) {
-            clear_away(root, &format!("{LAYERS}/{number}"))?;
+            places.clear_away(&format!("{LAYERS}/{number}"))?;
         }
     }
-    clear_away(root, LAYERS)
+    places.clear_away(LAYERS)
 }
 
 /// Attaches an image as its keeper made it, and restricts it once more: the keeper is not asked to be right.
-fn attach_image(root: &OwnedFd, image: &OwnedFd, target: &str) -> Result<(), StepError> {
+fn attach_image(places: &mut Places<'_>, image: &OwnedFd, target: &str) -> Result<(), StepError> {
     let image = attachable(image).step_on("clone the mount of", target)?;
-    attach(root, image.as_fd(), target)?;
+    places.attach(image.as_fd(), target)?;
     restrict(image.as_fd(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
         .step_on("restrict", target)
 }
 
-/// Attaches a detached mount at `target`; the place is made, a folder or a file as the mount's root is.
-fn attach(root: &OwnedFd, mount: BorrowedFd<'_>, target: &str) -> Result<(), StepError> {
-    let kind = FileType::from_raw_mode(fstat(mount).step_on("look at", target)?.st_mode);
-    let place = match kind {
-        FileType::Directory => make_folders(root, target),
-        _ => make_empty_file(root, target),
-    };
-    let place = place.step_on("make the place of", target)?;
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(mount, "", place, "", flags).step_on("attach the mount of", target)
+/// Places in the root folder. Only this process writes here, and still no link is followed: a link on the way would be
+/// a mistake in the plan.
+struct Places<'a> {
+    root: &'a OwnedFd,
+    /// The folder that was used last, open, and its path: entries of one folder come one after another.
+    last: Option<(String, OwnedFd)>,
 }
 
-/// Takes off what lies at a place that the root was made with the help of, and the place itself, if it is there.
-fn clear_away(root: &OwnedFd, place: &str) -> Result<(), StepError> {
-    match unmount(place, UnmountFlags::DETACH) {
-        Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
-        Err(error) => return Err(error).step_on("take off", place),
+impl<'a> Places<'a> {
+    fn new(root: &'a OwnedFd) -> Places<'a> {
+        Places { root, last: None }
     }
-    match unlinkat(root, &place[1..], rustix::fs::AtFlags::REMOVEDIR) {
-        Ok(()) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTEMPTY) => Ok(()),
-        Err(error) => Err(error).step_on("remove", place),
+
+    /// Attaches a detached mount at `target`; the place is made, a folder or a file as the mount's root is.
+    fn attach(&mut self, mount: BorrowedFd<'_>, target: &str) -> Result<(), StepError> {
+        let kind = FileType::from_raw_mode(fstat(mount).step_on("look at", target)?.st_mode);
+        let (folder, name) = self.folder_of(target).step_on("make the folder of", target)?;
+        let made = match kind {
+            FileType::Directory => mkdirat(folder, name, Mode::from(0o755)),
+            _ => mknodat(folder, name, FileType::RegularFile, Mode::from(0o444), 0),
+        };
+        take_what_is_there(made).step_on("make the place of", target)?;
+        // Without MOVE_MOUNT_T_SYMLINKS a link at the place itself is not followed.
+        move_mount(mount, "", folder, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .step_on("attach the mount of", target)?;
+        self.forget(target);
+        Ok(())
+    }
+
+    fn make_folder(&mut self, target: &str) -> io::Result<()> {
+        let (folder, name) = self.folder_of(target)?;
+        take_what_is_there(mkdirat(folder, name, Mode::from(0o755)))?;
+        openat2(folder, name, FOLDER, Mode::empty(), STRICT)?;
+        Ok(())
+    }
+
+    fn write_file(&mut self, target: &str, data: &[u8]) -> io::Result<()> {
+        let (folder, name) = self.folder_of(target)?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        File::from(openat(folder, name, flags, Mode::from(0o444))?).write_all(data)
+    }
+
+    /// The folder of `target`, made where it is missing, and the last component, which is a plain name.
+    fn folder_of<'b>(&mut self, target: &'b str) -> io::Result<(BorrowedFd<'_>, &'b str)> {
+        let (path, name) = target.rsplit_once('/').ok_or(io::ErrorKind::InvalidInput)?;
+        if matches!(name, "" | "." | "..") {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        if path.is_empty() {
+            return Ok((self.root.as_fd(), name));
+        }
+        let known = self.last.take().filter(|(last, _)| last == path);
+        let known = match known {
+            Some(known) => known,
+            None => (path.to_owned(), make_folders(self.root, path)?),
+        };
+        Ok((self.last.insert(known).1.as_fd(), name))
+    }
+
+    /// Takes off what lies at a place that the root was made with the help of, and the place itself, if it is there.
+    fn clear_away(&mut self, place: &str) -> Result<(), StepError> {
+        match unmount(place, UnmountFlags::DETACH) {
+            Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(error).step_on("take off", place),
+        }
+        self.forget(place);
+        match unlinkat(self.root, &place[1..], rustix::fs::AtFlags::REMOVEDIR) {
+            Ok(()) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTEMPTY) => Ok(()),
+            Err(error) => Err(error).step_on("remove", place),
+        }
+    }
+
+    /// The folder that was used last is another one now, or none, if it is at or below `target`.
+    fn forget(&mut self, target: &str) {
+        self.last.take_if(|(path, _)| {
+            path.strip_prefix(target).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
     }
 }
 
-fn make_empty_file(root: &OwnedFd, target: &str) -> io::Result<OwnedFd> {
-    let (folder, name) = parent(root, target)?;
-    openat(
-        &folder,
-        name,
-        OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW,
-        Mode::from(0o444),
-    )?;
-    Ok(openat(&folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
+/// What is asked for may be there: in a folder above that is a read-only mount it has to.
+fn take_what_is_there(made: rustix::io::Result<()>) -> rustix::io::Result<()> {
+    match made {
+        Err(rustix::io::Errno::EXIST | rustix::io::Errno::ROFS) => Ok(()),
+        made => made,
+    }
 }
 
-fn write_file(root: &OwnedFd, target: &str, data: &[u8]) -> io::Result<()> {
-    let (folder, name) = parent(root, target)?;
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    File::from(openat(folder, name, flags, Mode::from(0o444))?).write_all(data)
-}
-
-/// The folder of `target`, made where it is missing, and the last component.
-fn parent<'a>(root: &OwnedFd, target: &'a str) -> io::Result<(OwnedFd, &'a str)> {
-    let (folder, name) = target.rsplit_once('/').ok_or(io::ErrorKind::InvalidInput)?;
-    Ok((make_folders(root, folder)?, name))
-}
-
-/// Opens the folder at `path`, and makes what is missing of it. Only this process writes here, and still no link is
-/// followed: a link on the way would be a mistake in the plan.
+/// Opens the folder at `path`, and makes what is missing of it.
 fn make_folders(root: &OwnedFd, path: &str) -> io::Result<OwnedFd> {
     if let Ok(found) = beneath(root, path, FOLDER) {
         return Ok(found);
     }
     let mut folder = openat(root, ".", FOLDER, Mode::empty())?;
     for name in path.split('/').filter(|name| !name.is_empty()) {
-        match mkdirat(&folder, name, Mode::from(0o755)) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-            // The folder above is a read-only mount: what is asked for has to be there.
-            Err(rustix::io::Errno::ROFS) => {}
-            Err(error) => return Err(error.into()),
-        }
+        take_what_is_there(mkdirat(&folder, name, Mode::from(0o755)))?;
         folder = openat2(&folder, name, FOLDER, Mode::empty(), STRICT)?;
     }
     Ok(folder)

@@ -3,8 +3,8 @@
 //! ```text
 //! load architecture; another one: end the process
 //! load number;       x32, or past the last reviewed: ENOSYS
-//! for each rule, for each of its calls:
-//!     number differs: next.  each condition: load argument, does not hold: next.  answer the error
+//! binary search for the number among the calls that rules name; not there: allow
+//! for each rule on the call: each condition: load argument, does not hold: next.  answer the error
 //! allow
 //! ```
 //!
@@ -12,7 +12,10 @@
 //! by decision, and cannot answer ENOSYS past a number.
 //!
 //! A call that no rule names is cached by the kernel as always allowed (Linux 5.11, commit 8e01b51a31a1) and does not
-//! run the program, so a plain chain is fast enough.
+//! run the program. To find those, the kernel runs the program for every number when it is installed, as a part of
+//! every launch: so the search, where a plain chain of comparisons takes ten times as long.
+
+use std::collections::BTreeMap;
 
 use crate::sandbox::syscalls::{self, Condition, Rule, Test};
 use crate::sys::seccomp::Instruction;
@@ -25,7 +28,9 @@ const ARGUMENTS: u32 = 16;
 const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const JUMP_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
 const JUMP_GREATER: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
+const JUMP_AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
 const JUMP_ANY_BIT: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
 const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
 /// `AUDIT_ARCH_…` of `linux/audit.h`: the ELF machine, with the bits for 64-bit and little-endian.
@@ -49,14 +54,14 @@ fn compile(rules: &[Rule], last_reviewed: u32) -> Vec<Instruction> {
         jump(JUMP_GREATER, last_reviewed, 0, 1),
         answer(errno(libc::ENOSYS)),
     ];
+    let mut bodies = Bodies::new();
     for rule in rules {
         let body = compile_body(rule.when, errno(rule.errno));
         for number in rule.calls.iter().filter_map(|call| syscalls::number(call)) {
-            program.push(jump(JUMP_EQUAL, number, 0, skip(body.len())));
-            program.extend_from_slice(&body);
+            bodies.entry(number).or_default().extend_from_slice(&body);
         }
     }
-    program.push(answer(libc::SECCOMP_RET_ALLOW));
+    program.extend(search(bodies, answer(libc::SECCOMP_RET_ALLOW)));
     program
 }
 
@@ -65,17 +70,44 @@ fn compile(rules: &[Rule], last_reviewed: u32) -> Vec<Instruction> {
 pub(crate) fn compile_allow_list(allowed: &[(&str, &[Condition])], refused: &[&str]) -> Vec<Instruction> {
     let kill = answer(libc::SECCOMP_RET_KILL_PROCESS);
     let mut program = vec![load(ARCHITECTURE), jump(JUMP_EQUAL, THIS_ARCHITECTURE, 1, 0), kill, load(NUMBER)];
+    let mut bodies = Bodies::new();
     for (call, when) in allowed {
         if let Some(number) = syscalls::number(call) {
             let body = compile_body(when, libc::SECCOMP_RET_ALLOW);
-            program.push(jump(JUMP_EQUAL, number, 0, skip(body.len())));
-            program.extend_from_slice(&body);
+            bodies.entry(number).or_default().extend(body);
         }
     }
     for number in refused.iter().filter_map(|call| syscalls::number(call)) {
-        program.extend([jump(JUMP_EQUAL, number, 0, 1), answer(errno(libc::EPERM))]);
+        bodies.entry(number).or_default().push(answer(errno(libc::EPERM)));
     }
-    program.push(kill);
+    program.extend(search(bodies, kill));
+    program
+}
+
+/// What is done with a call, by its number: tests and answers, one after another.
+type Bodies = BTreeMap<u32, Vec<Instruction>>;
+
+/// Fewer calls than this are compared one after another.
+const SEARCH_LEAST: usize = 4;
+
+/// Goes to the body of the number that is loaded; `otherwise` where there is none, or none of its tests answers.
+fn search(mut bodies: Bodies, otherwise: Instruction) -> Vec<Instruction> {
+    if bodies.len() < SEARCH_LEAST {
+        let mut program = Vec::new();
+        for (number, mut body) in bodies {
+            body.push(otherwise);
+            program.push(jump(JUMP_EQUAL, number, 0, skip(body.len())));
+            program.append(&mut body);
+        }
+        program.push(otherwise);
+        return program;
+    }
+    let middle = bodies.keys().nth(bodies.len() / 2).copied().unwrap_or_default();
+    let above = search(bodies.split_off(&middle), otherwise);
+    let below = search(bodies, otherwise);
+    let mut program = vec![jump(JUMP_AT_LEAST, middle, 0, 1), ahead(below.len())];
+    program.extend(below);
+    program.extend(above);
     program
 }
 
@@ -121,6 +153,12 @@ fn jump(code: u16, operand: u32, if_true: u8, if_false: u8) -> Instruction {
     Instruction { code, if_true, if_false, operand }
 }
 
+/// Skips `distance` instructions, which may be more than the 255 of a comparison.
+fn ahead(distance: usize) -> Instruction {
+    let operand = u32::try_from(distance).expect("a filter has at most 4096 instructions");
+    Instruction { code: JUMP, if_true: 0, if_false: 0, operand }
+}
+
 fn answer(action: u32) -> Instruction {
     Instruction { code: RETURN, if_true: 0, if_false: 0, operand: action }
 }
@@ -142,10 +180,24 @@ mod tests {
 
     /// Runs a program as the kernel does (net/core/filter.c), on `struct seccomp_data` as 16 words.
     fn run(program: &[Instruction], architecture: u32, number: u32, arguments: [u64; 6]) -> u32 {
+        run_counted(program, architecture, number, arguments).0
+    }
+
+    fn steps_of(program: &[Instruction], number: u32) -> usize {
+        run_counted(program, THIS_ARCHITECTURE, number, [0; 6]).1
+    }
+
+    fn run_counted(
+        program: &[Instruction],
+        architecture: u32,
+        number: u32,
+        arguments: [u64; 6],
+    ) -> (u32, usize) {
         let mut data = vec![number, architecture, 0, 0];
         data.extend(arguments.iter().flat_map(|a| [*a as u32, (*a >> 32) as u32]));
-        let (mut at, mut accumulator) = (0, 0);
+        let (mut at, mut accumulator, mut steps) = (0, 0, 0);
         loop {
+            steps += 1;
             let Instruction { code, if_true, if_false, operand } = program[at];
             at += 1;
             let holds = match code {
@@ -153,9 +205,14 @@ mod tests {
                     accumulator = data[operand as usize / 4];
                     continue;
                 }
-                RETURN => return operand,
+                RETURN => return (operand, steps),
+                JUMP => {
+                    at += operand as usize;
+                    continue;
+                }
                 JUMP_EQUAL => accumulator == operand,
                 JUMP_GREATER => accumulator > operand,
+                JUMP_AT_LEAST => accumulator >= operand,
                 JUMP_ANY_BIT => accumulator & operand != 0,
                 other => panic!("instruction {other:#x}"),
             };
@@ -290,6 +347,51 @@ mod tests {
         assert_eq!(ask("personality", &[0]), ALLOW);
         assert_eq!(ask("personality", &[0xffff_ffff]), ALLOW);
         assert_eq!(ask("personality", &[0x0004_0000]), errno(libc::EPERM));
+    }
+
+    /// What the table says of a number by itself, with every argument as in `arguments`.
+    fn plainly(number: u32, arguments: [u64; 6]) -> u32 {
+        let holds = |condition: &Condition| {
+            let value = arguments[usize::from(condition.argument)] as u32;
+            match condition.test {
+                Test::Equals(wanted) => value == wanted,
+                Test::AnyBit(bits) => value & bits != 0,
+                Test::NoneOf(numbers) => !numbers.contains(&value),
+            }
+        };
+        let names = |rule: &Rule| rule.calls.iter().any(|call| syscalls::number(call) == Some(number));
+        let rule = syscalls::RULES.iter().find(|rule| names(rule) && rule.when.iter().all(holds));
+        rule.map_or(ALLOW, |rule| errno(rule.errno))
+    }
+
+    #[test]
+    fn the_search_finds_what_the_table_says_for_every_number() {
+        let filter = app_filter();
+        for number in 0..=syscalls::LAST_REVIEWED {
+            for value in [0, 1, 2, 3, 0x80, 0x1000_0000, 0o4000, libc::TIOCSTI, u64::MAX] {
+                for at in 0..6 {
+                    let mut arguments = [0; 6];
+                    arguments[at] = value;
+                    let found = run(&filter, THIS_ARCHITECTURE, number, arguments);
+                    assert_eq!(found, plainly(number, arguments), "{number} {arguments:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_is_found_in_a_few_steps() {
+        // The kernel runs the program for every number when it is installed.
+        let filter = app_filter();
+        let named: Vec<u32> = syscalls::RULES
+            .iter()
+            .flat_map(|rule| rule.calls)
+            .filter_map(|call| syscalls::number(call))
+            .collect();
+        for number in (0..=syscalls::LAST_REVIEWED).filter(|number| !named.contains(number)) {
+            let steps = steps_of(&filter, number);
+            assert!(steps < 32, "{number}: {steps}");
+        }
     }
 
     #[test]
