@@ -13,12 +13,13 @@
 //!    that what it has open, and its memory, are closed to the app.
 //! 8. The seccomp filter comes on, for it and for the app.
 //! 9. The app is started in a session of its own, on the terminal if there is one, with no descriptor but 0, 1 and 2.
-//! 10. It passes signals on to the app's process group and collects every orphan, until the app ends; then it ends
-//!     too, and the kernel ends all that is left in its pid namespace (pid_namespaces(7)).
+//! 10. It passes signals on to the app's process group and collects every orphan, until the app ends. Where nothing
+//!     else is left it tells the launcher; then it ends too, and the kernel ends all that is left in its pid namespace
+//!     (pid_namespaces(7)).
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
@@ -61,6 +62,8 @@ pub struct Task<'a> {
     pub terminal: [bool; 3],
     /// To the launcher.
     pub channel: OwnedFd,
+    /// Takes the app's status, one byte, once nothing else runs in the sandbox.
+    pub status: PipeWriter,
     /// The ids that the user has outside.
     pub user: (u32, u32),
 }
@@ -69,8 +72,10 @@ pub struct Task<'a> {
 pub fn run(task: Task<'_>) -> ! {
     let status = match start(&task) {
         Ok(app) => {
-            drop(task);
-            attend(app)
+            let Task { status, channel, images, .. } = task;
+            // Closing the channel tells the launcher that the app runs; a mount that is held twice goes later.
+            drop((channel, images));
+            attend(app, status)
         }
         Err(error) => {
             report(&task.channel, &error);
@@ -129,7 +134,9 @@ fn end_with_launcher(channel: &OwnedFd) -> Result<(), StepError> {
 /// Overwrites the command line that /proc/1/cmdline shows with the name of the program. Its place in memory stands in
 /// fields 48 and 49 of /proc/self/stat (proc_pid_stat(5)); the memory is this process's own copy.
 fn wipe_command_line() -> io::Result<()> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let mut stat = [0; 1024];
+    let length = File::open("/proc/self/stat")?.read(&mut stat)?;
+    let stat = String::from_utf8_lossy(&stat[..length]);
     // The second field, in parentheses, may hold spaces and parentheses; the third follows the last one.
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
     let field = |number: usize| -> io::Result<u64> {
@@ -201,7 +208,7 @@ fn make_own_folders(plan: &Plan) {
 
 /// Passes signals on and collects orphans until the app ends; gives its status. Every signal is blocked since before
 /// this process was made, so that none is lost.
-fn attend(app: Pid) -> i32 {
+fn attend(app: Pid, mut launcher: PipeWriter) -> i32 {
     // Whoever reads what the app writes shall see its end when the app closes it, not when this process ends.
     if let Ok(null) = openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
         for stream in 0..3 {
@@ -210,7 +217,12 @@ fn attend(app: Pid) -> i32 {
     }
     let Ok(signals) = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC) else { return 125 };
     loop {
-        if let Some(status) = collect(app) {
+        let collected = collect(app);
+        if let Some(status) = collected.status {
+            if collected.was_last {
+                // A launcher that is gone has no use for it.
+                let _ = launcher.write_all(&[u8::try_from(status).unwrap_or(u8::MAX)]);
+            }
             return status;
         }
         let Ok(Some(signal)) = signals.read_signal() else { continue };
@@ -225,19 +237,29 @@ fn attend(app: Pid) -> i32 {
     }
 }
 
-/// Collects every process that has ended; gives the app's status if it is among them.
-fn collect(app: Pid) -> Option<i32> {
+/// What [`collect`] found.
+struct Collected {
+    /// The app's status, if it has ended.
+    status: Option<i32>,
+    /// No other process is left: whatever is started in the sandbox is a descendant of the first process, and becomes
+    /// its child when those in between have ended.
+    was_last: bool,
+}
+
+/// Collects every process that has ended.
+fn collect(app: Pid) -> Collected {
+    let mut status = None;
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
-            Ok(Some((pid, status))) if pid == app => {
-                return Some(
-                    status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(0)),
+            Ok(Some((pid, found))) if pid == app => {
+                status = Some(
+                    found.exit_status().unwrap_or_else(|| 128 + found.terminating_signal().unwrap_or(0)),
                 );
             }
             Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
-            Ok(None) => return None,
-            // No child at all: the app was collected before, which cannot be.
-            Err(_) => return Some(125),
+            Ok(None) => return Collected { status, was_last: false },
+            // No child at all. That the app was collected before cannot be.
+            Err(_) => return Collected { status: status.or(Some(125)), was_last: true },
         }
     }
 }

@@ -4,8 +4,12 @@
 //! launcher ── clone3(new user, mount, pid, ipc, uts, cgroup, net namespace) ──▶ first process (init)
 //!    │ ◀── "terminal" + master end, or the step that failed, or nothing ───────────┤
 //!    │ passes the terminal's bytes and signals through                             ├─ fork ─▶ the app
-//!    └── ends with the first process's status ◀────────────────────────────────────┘
+//!    └── ends with the app's status ◀── by a pipe, or as the first process's own ──┘
 //! ```
+//!
+//! The launcher ends when nothing runs in the sandbox any more. Where the app was the last process there, the pipe says
+//! so, and the kernel takes the namespaces apart while the launcher's caller goes on; else the first process ends
+//! first, and every other one with it.
 //!
 //! The launcher has one thread, changes nothing of its own but the terminal's mode, and stays outside. Whatever ends
 //! it ends the sandbox (parent-death signal), and whatever ends the first process ends everything in the sandbox.
@@ -30,7 +34,7 @@ use crate::keeper::Watch;
 use crate::sys;
 use crate::sys::clone::Side;
 use init::Task;
-use relay::HostTerminal;
+use relay::{First, HostTerminal};
 pub use root::Images;
 pub use step::StepError;
 
@@ -98,23 +102,24 @@ pub fn run(
     let terminal = HostTerminal::find();
     let signals = block_signals().map_err(|error| StepError::new("block signals", None, &error))?;
     let (ours, theirs) = channel::pair().map_err(|error| StepError::new("make a channel", None, &error))?;
+    let (ended, status) = io::pipe().map_err(|error| StepError::new("make a pipe", None, &error))?;
     let user = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let first = match sys::clone::clone_process(namespaces(plan)) {
         Ok(Side::Child) => {
-            drop(ours);
+            drop((ours, ended));
             let terminal = terminal.map_or([false; 3], |terminal| terminal.streams());
-            init::run(Task { plan, arguments, images, terminal, channel: theirs, user })
+            init::run(Task { plan, arguments, images, terminal, channel: theirs, status, user })
         }
-        Ok(Side::Parent { pidfd, .. }) => pidfd,
+        Ok(Side::Parent { pidfd, .. }) => First { process: pidfd, ended },
         Err(error) => return Err(StepError::new("make the namespaces", None, &error).into()),
     };
-    drop((theirs, images));
+    drop((theirs, status, images));
     attend(&first, ours, terminal, &signals, watch)
 }
 
 /// Accompanies the sandbox to its end.
 fn attend(
-    first: &OwnedFd,
+    first: &First,
     channel: OwnedFd,
     terminal: Option<HostTerminal>,
     signals: &SigSet,
@@ -131,8 +136,7 @@ fn attend(
             None
         }
     };
-    let status =
-        relay::wait_for_end(first).map_err(|error| StepError::new("wait for the app", None, &error))?;
+    let status = first.wait().map_err(|error| StepError::new("wait for the app", None, &error))?;
     match failed {
         Some(error) => Err(error.into()),
         None => Ok(status),

@@ -5,7 +5,7 @@
 //! ttyname(3), job control and Ctrl-C work as on any terminal. While the app runs the user's terminal is in raw mode,
 //! so that a Ctrl-C goes through as a byte and becomes a signal on the app's side.
 
-use std::io;
+use std::io::{self, PipeReader, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -102,7 +102,30 @@ pub fn wait_for_start(channel: &OwnedFd, watch: &mut Watch<'_>) -> io::Result<St
     }
 }
 
-/// Waits for the first process to end; gives the exit status for the launcher.
+/// The sandbox's first process, as the launcher knows it.
+pub struct First {
+    /// To wait for it and to signal it.
+    pub process: OwnedFd,
+    /// Takes one byte, the app's status, when the app has ended and nothing else runs in the sandbox; is closed when
+    /// the first process has ended.
+    pub ended: PipeReader,
+}
+
+impl First {
+    /// Waits for the sandbox to end; gives the exit status for the launcher.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn wait(&self) -> io::Result<u8> {
+        let mut status = [0];
+        match (&self.ended).read(&mut status)? {
+            0 => wait_for_end(&self.process),
+            _ => Ok(status[0]),
+        }
+    }
+}
+
+/// Waits for a process to end; gives the exit status for the launcher.
 ///
 /// # Errors
 /// The kernel's.
@@ -120,12 +143,12 @@ pub fn wait_for_end(first: &OwnedFd) -> io::Result<u8> {
     }
 }
 
-/// Passes signals, and the terminal's bytes and size, until the first process has ended.
+/// Passes signals, and the terminal's bytes and size, until the sandbox has ended.
 ///
 /// # Errors
 /// The kernel's, from waiting; a terminal that has gone away is no error.
 pub fn pass_through(
-    first: &OwnedFd,
+    first: &First,
     master: Option<OwnedFd>,
     terminal: Option<HostTerminal>,
     signals: &SigSet,
@@ -157,7 +180,7 @@ fn let_go(terminal: [bool; 3]) -> io::Result<()> {
 }
 
 struct Relay<'a> {
-    first: &'a OwnedFd,
+    first: &'a First,
     terminal: Option<(HostTerminal, OwnedFd)>,
     signals: SignalFd,
     /// The mode of the user's terminal before it was made raw.
@@ -190,14 +213,15 @@ impl Relay<'_> {
                 return Ok(());
             }
             if self.end.is_some_and(|end| Instant::now() >= end) {
-                let _ = pidfd_send_signal(self.first, rustix::process::Signal::KILL);
+                let _ = pidfd_send_signal(&self.first.process, rustix::process::Signal::KILL);
                 self.end = None;
             }
         }
     }
 
     fn wait(&self, input_open: bool, watch: &mut Watch<'_>) -> io::Result<Ready> {
-        let mut wanted = vec![(self.first.as_fd(), PollFlags::IN), (self.signals.as_fd(), PollFlags::IN)];
+        let mut wanted =
+            vec![(self.first.ended.as_fd(), PollFlags::IN), (self.signals.as_fd(), PollFlags::IN)];
         let mut input_at = None;
         if let Some((terminal, master)) = &self.terminal {
             let keys_wait = !self.pending.is_empty();
@@ -235,7 +259,7 @@ impl Relay<'_> {
                         self.terminal_closed();
                     }
                     if let Some(signal) = rustix::process::Signal::from_named_raw(signal as i32) {
-                        let _ = pidfd_send_signal(self.first, signal);
+                        let _ = pidfd_send_signal(&self.first.process, signal);
                     }
                 }
                 Err(_) => {}
@@ -250,7 +274,7 @@ impl Relay<'_> {
         let asked = poll(&mut polled, Some(&Timespec::default()));
         if asked.is_ok() && polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
         {
-            let _ = pidfd_send_signal(self.first, rustix::process::Signal::HUP);
+            let _ = pidfd_send_signal(&self.first.process, rustix::process::Signal::HUP);
             self.end.get_or_insert_with(|| Instant::now() + GRACE);
         }
     }
