@@ -28,6 +28,7 @@ mod trust;
 mod unpack;
 mod verify;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -82,11 +83,19 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::plain_run(std::env::args_os()).unwrap_or_else(Cli::parse);
     let context = Context::new(&cli.talk);
     match perform(cli.verb, &context) {
         Ok(status) => status,
         Err(failure) => context.terminal.report(&failure),
+    }
+}
+
+impl Cli {
+    /// [`Cli::parse`] for the command line of a launch.
+    fn plain_run(command_line: impl IntoIterator<Item = OsString>) -> Option<Cli> {
+        let arguments = run::Arguments::of_plain(command_line)?;
+        Some(Cli { talk: terminal::Options::default(), verb: Verb::Run(arguments) })
     }
 }
 
@@ -105,5 +114,56 @@ fn perform(verb: Verb, context: &Context) -> Result<ExitCode, Failure> {
         Verb::Remove(arguments) => remove::perform(arguments, context),
         Verb::Run(arguments) => run::perform(arguments, context),
         Verb::Doctor(arguments) => doctor::perform(arguments, context),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the two ways of reading a command line make of it.
+    fn read(line: &[&str]) -> (Option<Cli>, Result<Cli, clap::Error>) {
+        let words = || std::iter::once("pack").chain(line.iter().copied()).map(OsString::from);
+        (Cli::plain_run(words()), Cli::try_parse_from(words()))
+    }
+
+    #[test]
+    fn a_plain_launch_is_read_as_the_parser_reads_it() {
+        for line in [
+            &["run", "hello"][..],
+            &["run", "hello.app"],
+            &["run", "hello", "--quiet", "-v", "--explain", "--shell"],
+            &["run", "hello", "--", "--help"],
+            &["run", "hello", "-h", "--version", "--color", "never"],
+            &["run", "hello", "", "--", "--"],
+            &["run", "run", "run"],
+            &["run", "a=b", "\u{e9}", "help"],
+        ] {
+            let (plain, parsed) = read(line);
+            let (plain, parsed) = (plain.expect("it is plain"), parsed.expect("it can be parsed"));
+            assert_eq!(plain.talk, parsed.talk, "{line:?}");
+            match (plain.verb, parsed.verb) {
+                (Verb::Run(plain), Verb::Run(parsed)) => assert_eq!(plain, parsed, "{line:?}"),
+                _ => panic!("{line:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn anything_else_is_left_to_the_parser() {
+        for line in [
+            &[][..],
+            &["run"],
+            &["run", ""],
+            &["run", "--help"],
+            &["run", "-q", "hello"],
+            &["run", "--", "hello"],
+            &["run", "--explain", "hello"],
+            &["-q", "run", "hello"],
+            &["list", "hello"],
+            &["ru", "hello"],
+        ] {
+            assert!(read(line).0.is_none(), "{line:?}");
+        }
     }
 }

@@ -8,6 +8,8 @@ use indicatif::ProgressBar;
 use pack_builder::verify::{verify_content, work};
 use pack_launcher::image::{CacheSize, CheckedSource, EntryCookie, Node, Reader};
 use pack_launcher::package::Package;
+use pack_launcher::plan;
+use pack_schemas::facts::ImageFacts;
 use pack_schemas::package::PackageError;
 use pack_schemas::squashfs::{InodeDetail, InodeKind};
 use pack_store_client::reader::{FileKind, ImageFiles, OpenedPackage, PackageReader, ReadError};
@@ -102,5 +104,9 @@ impl ImageFiles for Image {
             ControlFlow::Continue(())
         })?;
         Ok(names)
+    }
+
+    fn facts(&self) -> Result<ImageFacts, ReadError> {
+        Ok(plan::facts::read(&self.reader)?)
     }
 }

@@ -1,7 +1,8 @@
 //! `pack run`: starts an app in its sandbox.
 //!
 //! 1. The installed revision is opened, and is the one that was accepted at install: its envelope has the hash that the
-//!    state names, and its signature still holds.
+//!    state names. The signature was checked then, over the same bytes; who could change the state, which is the user's
+//!    own as the keys are, could name another publisher in it just as well, so that to check it again would show nothing.
 //! 2. The plan is made ([`pack_launcher::plan`]); `--explain` prints it and ends here.
 //! 3. Keepers mount the package and its base, or have them mounted already ([`pack_launcher::keeper`]).
 //! 4. The plan is carried out ([`pack_launcher::sandbox`]); the app's status is pack's.
@@ -18,8 +19,9 @@ use pack_launcher::host::{self, Wanted};
 use pack_launcher::image::{CacheSize, CheckedSource, ImageError, Reader};
 use pack_launcher::keeper::{self, Keeper, KeeperError, Place, Watch};
 use pack_launcher::package::Package;
-use pack_launcher::plan::{self, ImageFacts, PlanError, Request};
+use pack_launcher::plan::{self, PlanError, Request};
 use pack_launcher::sandbox::{self, Images, LaunchError};
+use pack_schemas::facts::ImageFacts;
 use pack_schemas::manifest::Base;
 use pack_schemas::names::{Architecture, Name, PackageName, Revision};
 use pack_schemas::plan::Plan;
@@ -34,7 +36,7 @@ use crate::failure::Failure;
 use crate::{doctor, terminal::visible};
 
 /// Arguments of `pack run`.
-#[derive(clap::Args)]
+#[derive(Debug, PartialEq, Eq, clap::Args)]
 pub struct Arguments {
     /// Print what the sandbox is made of, and run nothing
     #[arg(long)]
@@ -55,6 +57,18 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// Recognises the plain command line `pack run NAME [ARGS]`, without an option of pack's, as the parser of all
+    /// command lines would: a launch waits for nothing that it does not need, and that parser knows every verb.
+    /// `command_line` begins with the name of the program.
+    pub fn of_plain(command_line: impl IntoIterator<Item = OsString>) -> Option<Arguments> {
+        let mut words = command_line.into_iter().skip(1);
+        let verb = words.next()?;
+        let words: Vec<OsString> = words.collect();
+        let name = words.first()?.as_encoded_bytes();
+        let is_plain = verb == "run" && !name.is_empty() && !name.starts_with(b"-");
+        is_plain.then_some(Arguments { explain: false, shell: false, words })
+    }
+
     /// The name as it was given.
     fn target(&self) -> String {
         self.words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default()
@@ -168,23 +182,21 @@ fn open(name: &PackageName, folders: &Folders) -> Result<Opened, Failure> {
     if package.envelope_hash() != current.envelope || envelope.name != *name {
         return Err(refused("it is not the package that was installed"));
     }
-    if let Some(publisher) = current.state.publisher {
-        match package.verify() {
-            Ok(keys) if keys.contains(&publisher) => {}
-            _ => return Err(refused("its signature does not hold")),
-        }
-    }
     if !envelope.architecture.runs_on(Architecture::HOST) {
         return Err(refused(&format!("it is made for {}", envelope.architecture)));
     }
     let package = Arc::new(package);
-    let facts = read_facts(&package).map_err(|error| failed().because(&error))?;
+    let kept = current.state.revision(current.revision).and_then(|entry| entry.facts.clone());
+    let facts = match kept {
+        Some(facts) => facts,
+        None => read_facts(&package).map_err(|error| failed().because(&error))?,
+    };
     Ok(Opened { package, revision: current.revision, state: current.state, facts })
 }
 
 fn read_facts(package: &Arc<Package>) -> Result<ImageFacts, ImageError> {
     let source = Arc::new(CheckedSource::new(Arc::clone(package)));
-    ImageFacts::read(&Reader::open(source, CacheSize::default())?)
+    plan::facts::read(&Reader::open(source, CacheSize::default())?)
 }
 
 fn open_base(base: &PackageName, folders: &Folders) -> Result<Opened, Failure> {

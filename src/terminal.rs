@@ -17,7 +17,7 @@ use crate::failure::Failure;
 pub use pack_schemas::text::visible;
 
 /// Options that every verb takes.
-#[derive(clap::Args)]
+#[derive(Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct Options {
     /// Say nothing but errors
     #[arg(short, long, global = true)]
@@ -31,8 +31,9 @@ pub struct Options {
 }
 
 /// When to use colour.
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 enum ColorChoice {
+    #[default]
     Auto,
     Always,
     Never,

@@ -8,6 +8,7 @@
 //! | [`index`] | the block index inside a package: a hash tree over spans of the image |
 //! | [`squashfs`] | the on-disk structures of squashfs 4.0 |
 //! | [`interface`] | interface definitions, one YAML file each under `schemas/interfaces/` |
+//! | [`facts`] | what of an image's tree decides how a root folder looks |
 //! | [`plan`] | what a launch will do, step by step |
 //! | [`state`] | what is installed, `state.json` |
 //! | [`names`] | checked names, versions, revisions and hashes that the others are made of |
@@ -16,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod desktop;
+pub mod facts;
 pub mod index;
 pub mod interface;
 pub mod manifest;

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::facts::ImageFacts;
 use crate::manifest::{PackageType, RelativePath};
 use crate::names::{Hash, Name, PackageName, PublicKey, Revision, Version};
 
@@ -75,6 +76,10 @@ pub struct InstalledRevision {
     pub installed: u64,
     /// The package that is its base; nothing for `host` and `none`.
     pub base: Option<PackageName>,
+    /// What of its image decides how the root folder looks; nothing where that is too long to be kept, or an older pack
+    /// installed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<ImageFacts>,
 }
 
 /// A plug that is connected.
@@ -240,6 +245,7 @@ mod tests {
             size: 4096,
             installed: 1_700_000_000,
             base: None,
+            facts: Some(ImageFacts::default()),
         };
         PackageState {
             format: STATE_VERSION,

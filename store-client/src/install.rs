@@ -30,6 +30,7 @@ use std::path::PathBuf;
 
 use rustix::fs::{FileType, Mode};
 
+use pack_schemas::facts::ImageFacts;
 use pack_schemas::manifest::PackageType;
 use pack_schemas::names::{Architecture, PackageName, PublicKey, Revision};
 use pack_schemas::state::{ExportPlace, PackageState};
@@ -182,7 +183,7 @@ impl Change<'_> {
     ) -> Result<Installed, InstallError> {
         self.expect_unchanged(plan)?;
         let prepared = self.prepare(plan, source, now);
-        let (package, exports, mut warnings) = match prepared {
+        let (package, exports, mut state, mut warnings) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 // Room on the disk is given back at once; what cannot be removed now, the next run removes.
@@ -190,7 +191,6 @@ impl Change<'_> {
                 return Err(error);
             }
         };
-        let mut state = plan.after.clone();
         // What is recorded is what the earlier revision exported; what this one exports is in the plan.
         warnings.extend(self.follow_state(&package, &mut state, &exports, &plan.forgotten));
         Ok(Installed { state, warnings })
@@ -212,11 +212,11 @@ impl Change<'_> {
         plan: &InstallPlan,
         source: &File,
         now: u64,
-    ) -> Result<(Folder, ExportPlan, Vec<Warning>), InstallError> {
+    ) -> Result<(Folder, ExportPlan, PackageState, Vec<Warning>), InstallError> {
         let pack = Folder::create(self.folders.pack(), 0o700)?;
         let package = pack.make_private_child("packages")?.make_private_child(plan.name.as_str())?;
         let copy = self.copy_image(plan, source, &package)?;
-        let exports = self.check_image(plan, &copy)?;
+        let (exports, facts) = self.check_image(plan, &copy)?;
         if let Publisher::NewlyTrusted(key) = plan.publisher {
             trust::add(self.lock, self.folders, key, None, now)?;
             self.done(Step::Trusted);
@@ -227,11 +227,15 @@ impl Change<'_> {
             let left_out = self.make_data(plan, &pack)?;
             warnings.extend(left_out.into_iter().map(|path| Warning::DataLeftOut { path }));
         }
+        let mut after = plan.after.clone();
+        if let Some(entry) = after.revisions.iter_mut().find(|entry| entry.revision == plan.revision) {
+            entry.facts = facts;
+        }
         // Recorded before they are made, so that no export is ever unknown.
-        let mut committed = plan.after.clone();
+        let mut committed = after.clone();
         committed.exports.extend(exports.files.iter().map(|file| file.export.clone()));
         self.write_state(&package, &committed)?;
-        Ok((package, exports, warnings))
+        Ok((package, exports, after, warnings))
     }
 
     fn copy_image(
@@ -257,7 +261,11 @@ impl Change<'_> {
     }
 
     /// The copy is what counts: the file that it came from may have been changed since it was judged.
-    fn check_image(&mut self, plan: &InstallPlan, copy: &File) -> Result<ExportPlan, InstallError> {
+    fn check_image(
+        &mut self,
+        plan: &InstallPlan,
+        copy: &File,
+    ) -> Result<(ExportPlan, Option<ImageFacts>), InstallError> {
         let name = || plan.name.clone();
         let opened =
             self.reader.check(copy).map_err(|source| InstallError::Damaged { name: name(), source })?;
@@ -267,10 +275,12 @@ impl Change<'_> {
         if !is_signed || !is_same || size != plan.size {
             return Err(InstallError::Changed { name: name(), what: "the package file" });
         }
+        let facts = opened.files.facts().map_err(|source| InstallError::Damaged { name: name(), source })?;
         self.done(Step::Checked);
         let exports = export::plan(&opened, self.exports)
             .map_err(|source| InstallError::Export { name: name(), source: Box::new(source) })?;
-        Ok(export::claim(self.folders, self.exports, &plan.name, exports, &plan.after.exports)?)
+        let exports = export::claim(self.folders, self.exports, &plan.name, exports, &plan.after.exports)?;
+        Ok((exports, Some(facts).filter(ImageFacts::can_be_kept)))
     }
 
     fn name_image(&mut self, plan: &InstallPlan, copy: &File, package: &Folder) -> Result<(), FileError> {

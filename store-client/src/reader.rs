@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::fs::File;
 
+use pack_schemas::facts::ImageFacts;
 use pack_schemas::names::{Hash, PublicKey};
 use pack_schemas::package::Envelope;
 
@@ -58,6 +59,12 @@ pub trait ImageFiles {
     /// # Errors
     /// Where it is no folder or cannot be read.
     fn list(&self, path: &str) -> Result<Vec<String>, ReadError>;
+
+    /// What of the image decides how the root folder of an app looks.
+    ///
+    /// # Errors
+    /// Where the image cannot be read.
+    fn facts(&self) -> Result<ImageFacts, ReadError>;
 }
 
 /// What kind of file something is.

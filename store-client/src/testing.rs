@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 
+use pack_schemas::facts::ImageFacts;
 use pack_schemas::manifest::Manifest;
 use pack_schemas::names::{Architecture, Hash, PublicKey};
 use pack_schemas::package::{Envelope, FORMAT_VERSION, Image};
@@ -91,6 +92,10 @@ impl ImageFiles for FolderFiles {
     fn list(&self, path: &str) -> Result<Vec<String>, ReadError> {
         let entries = std::fs::read_dir(self.0.join(path))?;
         Ok(entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect())
+    }
+
+    fn facts(&self) -> Result<ImageFacts, ReadError> {
+        Ok(ImageFacts { folders: vec!["bin".to_owned()], ..ImageFacts::default() })
     }
 }
 

@@ -87,16 +87,26 @@ pub fn gather(
     Ok(HostFacts {
         user: user(home),
         top: top()?,
-        etc: ETC_OF_HOST_BASE
-            .iter()
-            .filter(|name| Path::new("/etc").join(name).exists())
-            .map(|name| (*name).to_owned())
-            .collect(),
+        etc: shown_of_etc(),
         home: if wanted.home { shown_names(home, &variables)? } else { Vec::new() },
         x11: if wanted.x11 { x11::find(&variables, home) } else { None },
         variables,
         working_folder,
     })
+}
+
+/// The names of [`ETC_OF_HOST_BASE`] that are there, and lead somewhere that the user can reach.
+fn shown_of_etc() -> Vec<String> {
+    let Ok(entries) = fs::read_dir("/etc") else { return Vec::new() };
+    let shown = entries.flatten().filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        ETC_OF_HOST_BASE.binary_search(&name.as_str()).ok()?;
+        let leads_nowhere = entry.file_type().ok()?.is_symlink() && !entry.path().exists();
+        (!leads_nowhere).then_some(name)
+    });
+    let mut shown: Vec<String> = shown.collect();
+    shown.sort();
+    shown
 }
 
 fn top() -> io::Result<BTreeMap<String, TopLink>> {

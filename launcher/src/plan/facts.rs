@@ -12,40 +12,38 @@ use crate::plan::{ImageFacts, SEARCH_FOLDERS, TopEntry};
 /// Most names that are taken from one folder; no root folder and no /etc has as many.
 const NAMES_MOST: usize = 1024;
 
-impl ImageFacts {
-    /// Reads the facts. Names that are not UTF-8 play no part.
-    ///
-    /// # Errors
-    /// [`ImageError`] where the image cannot be read.
-    pub fn read(reader: &Reader) -> Result<ImageFacts, ImageError> {
-        let root = reader.root()?;
-        let mut top = BTreeMap::new();
-        for (name, node) in children(reader, &root)? {
-            let entry = match node.inode.kind() {
-                InodeKind::Directory => TopEntry::Folder,
-                InodeKind::Symlink => match reader.read_link(&node)?.map(String::from_utf8) {
-                    Some(Ok(target)) => TopEntry::Symlink(target),
-                    _ => TopEntry::Other,
-                },
+/// Reads the facts of an image. Names that are not UTF-8 play no part.
+///
+/// # Errors
+/// [`ImageError`] where the image cannot be read.
+pub fn read(reader: &Reader) -> Result<ImageFacts, ImageError> {
+    let root = reader.root()?;
+    let mut top = BTreeMap::new();
+    for (name, node) in children(reader, &root)? {
+        let entry = match node.inode.kind() {
+            InodeKind::Directory => TopEntry::Folder,
+            InodeKind::Symlink => match reader.read_link(&node)?.map(String::from_utf8) {
+                Some(Ok(target)) => TopEntry::Symlink(target),
                 _ => TopEntry::Other,
-            };
-            top.insert(name, entry);
-        }
-        let etc = match reader.lookup(&root, b"etc")? {
-            Some(etc) if etc.inode.kind() == InodeKind::Directory => {
-                children(reader, &etc)?.into_iter().map(|(name, _)| name).collect()
-            }
-            _ => Vec::new(),
+            },
+            _ => TopEntry::Other,
         };
-        let mut folders = Vec::new();
-        for folder in SEARCH_FOLDERS {
-            let path = folder.replace("TRIPLET", Architecture::HOST.triplet().unwrap_or_default());
-            if find(reader, &path)?.is_some_and(|node| node.inode.kind() == InodeKind::Directory) {
-                folders.push((*folder).to_owned());
-            }
-        }
-        Ok(ImageFacts { top, etc, folders })
+        top.insert(name, entry);
     }
+    let etc = match reader.lookup(&root, b"etc")? {
+        Some(etc) if etc.inode.kind() == InodeKind::Directory => {
+            children(reader, &etc)?.into_iter().map(|(name, _)| name).collect()
+        }
+        _ => Vec::new(),
+    };
+    let mut folders = Vec::new();
+    for folder in SEARCH_FOLDERS {
+        let path = folder.replace("TRIPLET", Architecture::HOST.triplet().unwrap_or_default());
+        if find(reader, &path)?.is_some_and(|node| node.inode.kind() == InodeKind::Directory) {
+            folders.push((*folder).to_owned());
+        }
+    }
+    Ok(ImageFacts { top, etc, folders })
 }
 
 /// Looks a path up from the root of an image, following no links; nothing where it is not there.

@@ -15,6 +15,7 @@ pub mod system;
 #[cfg(test)]
 mod tests;
 
+pub use pack_schemas::facts::{ImageFacts, SEARCH_FOLDERS, TopEntry};
 use pack_schemas::interface::{Grant, InterfaceError};
 use pack_schemas::manifest::{App, Manifest};
 use pack_schemas::names::{Name, Revision};
@@ -48,47 +49,6 @@ pub struct Request<'a> {
     /// The folder that holds all packages' data, one folder each.
     pub data: &'a str,
 }
-
-/// The parts of an image's tree that decide what the root folder looks like.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ImageFacts {
-    /// Entries at the top.
-    pub top: BTreeMap<String, TopEntry>,
-    /// Names in `etc`.
-    pub etc: Vec<String>,
-    /// Which of [`SEARCH_FOLDERS`] exist as folders.
-    pub folders: Vec<String>,
-}
-
-/// An entry at the top of an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TopEntry {
-    /// A folder.
-    Folder,
-    /// A symbolic link and where it points.
-    Symlink(String),
-    /// Anything else; it plays no part.
-    Other,
-}
-
-/// Folders of a package that are searched for programs and libraries where they exist; `TRIPLET` stands for the
-/// architecture's (such as `x86_64-linux-gnu`). What does not exist is never named in a search path, and no path has
-/// an empty element (CVE-2020-27348).
-pub const SEARCH_FOLDERS: &[&str] = &[
-    "usr/local/bin",
-    "usr/local/sbin",
-    "usr/bin",
-    "usr/sbin",
-    "bin",
-    "sbin",
-    "usr/local/lib",
-    "usr/lib",
-    "lib",
-    "usr/lib/TRIPLET",
-    "lib/TRIPLET",
-    "usr/local/share",
-    "usr/share",
-];
 
 /// Why no plan can be made.
 #[derive(Debug, thiserror::Error)]

@@ -385,6 +385,8 @@ fn plan(
         size: candidate.size,
         installed: wishes.now,
         base: base_of(&envelope.manifest),
+        // They are read when the image is checked.
+        facts: None,
     };
     match after.revisions.iter_mut().find(|earlier| earlier.revision == revision) {
         Some(earlier) => *earlier = entry,

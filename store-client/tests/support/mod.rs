@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
+use pack_schemas::facts::ImageFacts;
 use pack_schemas::index::{self, Geometry, PAGE_SIZE, Span, Step as IndexStep, Walk};
 use pack_schemas::manifest::Manifest;
 use pack_schemas::names::{Architecture, Hash, PackageName, PublicKey};
@@ -348,6 +349,10 @@ impl ImageFiles for JsonFiles {
         let inside = self.0.keys().filter_map(|name| name.strip_prefix(&folder)?.split('/').next());
         let names: BTreeSet<String> = inside.map(str::to_owned).collect();
         Ok(names.into_iter().collect())
+    }
+
+    fn facts(&self) -> Result<ImageFacts, ReadError> {
+        Ok(ImageFacts { folders: vec!["bin".to_owned()], ..ImageFacts::default() })
     }
 }
 
