@@ -256,6 +256,8 @@ fn nothing_stays_mounted_or_running_whatever_ends_it() {
     world.install_probe(&[]);
     for signal in ["TERM", "INT", "HUP", "KILL"] {
         let mut run = world.pack(["run", "probe", "--", "tree"]);
+        // Without it the keeper waits for the next launch; that it ends then is for the keeper's tests.
+        run.env("PACK_LINGER", "0");
         let mut app = run.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(app.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
