@@ -251,8 +251,8 @@ fn make_plan(
     let failed = |error: &dyn std::error::Error| {
         Failure::new(format!("cannot plan the launch of `{}`", visible(&arguments.target()))).because(error)
     };
-    let host =
-        host::gather(variables, &home, working_folder, wanted(opened)).map_err(|error| failed(&error))?;
+    let host = host::gather(variables, &home, working_folder, wanted(opened, arguments.explain))
+        .map_err(|error| failed(&error))?;
     let request = Request {
         manifest: &opened.package.envelope().manifest,
         revision: opened.revision,
@@ -277,9 +277,9 @@ fn make_plan(
 }
 
 /// Facts about the host that cost something are gathered only where a connected plug may need them.
-fn wanted(opened: &Opened) -> Wanted {
+fn wanted(opened: &Opened, explain: bool) -> Wanted {
     let connected = |interface| opened.state.connections.values().any(|c| c.interface.as_str() == interface);
-    Wanted { home: connected("home"), x11: connected("x11") }
+    Wanted { home: connected("home"), x11: connected("x11"), etc: explain }
 }
 
 /// Has a package mounted; gives the hold on its keeper, and the mount.

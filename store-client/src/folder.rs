@@ -180,7 +180,8 @@ impl Folder {
     pub fn read(&self, name: impl AsRef<OsStr>, limit: u64) -> Result<Option<Vec<u8>>, FileError> {
         let name = name.as_ref();
         let Some(file) = self.open_file(name, Mounts::Cross)? else { return Ok(None) };
-        let mut bytes = Vec::new();
+        // Most files of ours are shorter than a page, and read at once.
+        let mut bytes = Vec::with_capacity(4096);
         let read = file.take(limit + 1).read_to_end(&mut bytes);
         read.map_err(|source| FileError { action: "read", path: self.join(name), source })?;
         if bytes.len() as u64 > limit {

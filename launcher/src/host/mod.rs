@@ -20,7 +20,7 @@ pub struct HostFacts {
     pub user: User,
     /// What the host has at `/` of the folders that belong to `/usr`: itself, and bin, lib, lib64, sbin… beside it.
     pub top: BTreeMap<String, TopLink>,
-    /// Which of the names of [`ETC_OF_HOST_BASE`] are in the host's /etc.
+    /// Which of the names of [`ETC_OF_HOST_BASE`] are, or may be, in the host's /etc.
     pub etc: Vec<String>,
     /// The caller's environment, where it is text.
     pub variables: BTreeMap<String, String>,
@@ -65,6 +65,9 @@ const HOME_MOST: usize = 4096;
 /// Longest file of users or groups that is looked through.
 const USERS_LIMIT: u64 = 4 << 20;
 
+/// Most files of users or groups are shorter, in bytes, and read at once.
+const USUAL_SIZE: usize = 8 << 10;
+
 /// Which facts are wanted: the ones that cost something only where a plug needs them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wanted {
@@ -72,6 +75,9 @@ pub struct Wanted {
     pub home: bool,
     /// Look for the X11 display.
     pub x11: bool,
+    /// Look which names of /etc are there. Otherwise all are taken to be: what is not there is passed over when the root
+    /// folder is made, and only a person who is told of it wants to know before.
+    pub etc: bool,
 }
 
 /// Gathers the facts. `variables` is the caller's environment, `home` the caller's home folder.
@@ -87,12 +93,16 @@ pub fn gather(
     Ok(HostFacts {
         user: user(home),
         top: top()?,
-        etc: shown_of_etc(),
+        etc: if wanted.etc { shown_of_etc() } else { all_of_etc() },
         home: if wanted.home { shown_names(home, &variables)? } else { Vec::new() },
         x11: if wanted.x11 { x11::find(&variables, home) } else { None },
         variables,
         working_folder,
     })
+}
+
+fn all_of_etc() -> Vec<String> {
+    ETC_OF_HOST_BASE.iter().map(|name| (*name).to_owned()).collect()
 }
 
 /// The names of [`ETC_OF_HOST_BASE`] that are there, and lead somewhere that the user can reach.
@@ -187,7 +197,7 @@ fn user(home: &str) -> User {
 
 /// The first field of the line whose third is `id`, if it is a plain name.
 fn name_of(file: &Path, id: u32) -> Option<String> {
-    let mut text = String::new();
+    let mut text = String::with_capacity(USUAL_SIZE);
     File::open(file).ok()?.take(USERS_LIMIT).read_to_string(&mut text).ok()?;
     let id = id.to_string();
     let name = text.lines().find_map(|line| {

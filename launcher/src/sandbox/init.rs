@@ -22,8 +22,6 @@ use std::fs::File;
 use std::io::{self, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -36,11 +34,11 @@ use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 
 use crate::sandbox::channel;
 use crate::sandbox::privileges;
+use crate::sandbox::program::Program;
 use crate::sandbox::root::{self, Images};
 use crate::sandbox::seccomp::app_filter;
 use crate::sandbox::step::{InStep, StepError};
 use crate::sys;
-use crate::sys::clone::Side;
 
 /// The step in which the program itself is started; its failure has exit statuses of its own.
 pub const EXECUTE: &str = "execute";
@@ -94,6 +92,7 @@ fn report(channel: &OwnedFd, error: &StepError) {
 
 fn start(task: &Task<'_>) -> Result<Pid, StepError> {
     end_with_launcher(&task.channel)?;
+    let program = Program::new(task.plan, task.arguments).step_on(EXECUTE, &task.plan.program)?;
     privileges::map_ids((0, 0), task.user)?;
     if task.plan.network == Network::Own {
         sys::network::bring_loopback_up().step("bring the loopback interface up")?;
@@ -112,10 +111,8 @@ fn start(task: &Task<'_>) -> Result<Pid, StepError> {
     wipe_command_line().step("wipe the command line of the first process")?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).step("close the first process to the app")?;
     sys::seccomp::install(&app_filter()).step("install the seccomp filter")?;
-    match sys::clone::fork_single_threaded().step("start the app's process")? {
-        Side::Child => become_app(task, terminal),
-        Side::Parent { pid, .. } => Ok(pid),
-    }
+    sys::clone::start_in_shared_memory(&mut || become_app(task, terminal.as_ref(), &program))
+        .step("start the app's process")
 }
 
 fn end_with_launcher(channel: &OwnedFd) -> Result<(), StepError> {
@@ -163,19 +160,20 @@ fn open_terminal(terminals: &OwnedFd, channel: &OwnedFd) -> Result<OwnedFd, Step
     Ok(terminal)
 }
 
-/// The app's own process: never returns; where the program cannot be executed it says so and ends.
-fn become_app(task: &Task<'_>, terminal: Option<OwnedFd>) -> ! {
+/// The app's own process, in the memory of the first: returns, with an exit status, only where the program cannot be
+/// executed, which it has told then.
+fn become_app(task: &Task<'_>, terminal: Option<&OwnedFd>, program: &Program) -> i32 {
     let error = match prepare_app(task, terminal) {
-        Ok(mut program) => StepError::new(EXECUTE, Some(&task.plan.program), &program.exec()),
+        Ok(()) => StepError::new(EXECUTE, Some(&task.plan.program), &program.execute()),
         Err(error) => error,
     };
     report(&task.channel, &error);
-    sys::clone::exit_now(125)
+    125
 }
 
-fn prepare_app(task: &Task<'_>, terminal: Option<OwnedFd>) -> Result<Command, StepError> {
+fn prepare_app(task: &Task<'_>, terminal: Option<&OwnedFd>) -> Result<(), StepError> {
     setsid().step("make the app's session")?;
-    if let Some(terminal) = &terminal {
+    if let Some(terminal) = terminal {
         ioctl_tiocsctty(terminal).step("make the terminal the app's own")?;
         for (stream, wanted) in (0..).zip(task.terminal) {
             if wanted {
@@ -190,10 +188,7 @@ fn prepare_app(task: &Task<'_>, terminal: Option<OwnedFd>) -> Result<Command, St
     }
     sys::clone::close_on_exec_from(3).step("close what was inherited")?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).step("let signals through")?;
-    let mut program = Command::new(&task.plan.program);
-    program.args(&task.plan.arguments).args(task.arguments).env_clear();
-    program.envs(task.plan.environment.iter().map(|(name, setting)| (name, &setting.value)));
-    Ok(program)
+    sys::clone::restore_broken_pipe().step("let a broken pipe end the app")
 }
 
 /// Programs expect the XDG folders, or make the last one of the path only. This is the app's own process, in its sandbox:

@@ -17,6 +17,7 @@
 pub(crate) mod channel;
 mod init;
 pub(crate) mod privileges;
+mod program;
 pub(crate) mod relay;
 mod root;
 pub mod seccomp;
@@ -25,7 +26,7 @@ pub mod syscalls;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use pack_schemas::plan::{Network, Plan};
@@ -157,8 +158,7 @@ fn namespaces(plan: &Plan) -> u64 {
 
 /// A descriptor of a folder is a way to everything beside and above it.
 fn refuse_folders() -> Result<(), LaunchError> {
-    let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
-    let streams: [BorrowedFd<'_>; 3] = [input.as_fd(), output.as_fd(), error.as_fd()];
+    let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
     for (number, stream) in streams.iter().enumerate() {
         let kind = rustix::fs::fstat(stream).map(|found| rustix::fs::FileType::from_raw_mode(found.st_mode));
         if kind == Ok(rustix::fs::FileType::Directory) {

@@ -115,12 +115,15 @@ pub fn close_proc() -> Result<(), StepError> {
     Ok(())
 }
 
+/// What the kernel answers where nothing is, or a link leads to where the user can reach nothing.
+const NOT_THERE: &[i32] = &[libc::ENOENT, libc::ENOTDIR, libc::EACCES];
+
 fn prepare(entry: &Entry) -> Result<Ready, StepError> {
     let target = entry.target.as_str();
     let own = |result: io::Result<OwnedFd>| result.map(Ready::Mount).step_on("mount", target);
     match &entry.content {
         Content::Bind { source, access, optional } => match clone_host(source, *access) {
-            Err(error) if *optional && error.errno == libc::ENOENT => Ok(Ready::Missing),
+            Err(error) if *optional && NOT_THERE.contains(&error.errno) => Ok(Ready::Missing),
             result => result.map(Ready::Mount),
         },
         Content::Overlay { layers } => prepare_layers(layers).map(Ready::Layers),

@@ -41,7 +41,8 @@ struct CloneArguments {
 /// stay locked in the child for ever. Otherwise the kernel's: EPERM where the host forbids user namespaces, ENOSPC
 /// past a limit of namespaces, EAGAIN past a limit of processes.
 pub fn clone_process(namespaces: u64) -> io::Result<Side> {
-    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+    // Two links to the folder, and one more for each thread's in it.
+    if rustix::fs::stat("/proc/self/task")?.st_nlink != 3 {
         return Err(io::Error::from(io::ErrorKind::ResourceBusy));
     }
     clone_single_threaded(namespaces)
@@ -83,19 +84,50 @@ fn side(result: libc::c_long, pidfd: libc::c_int) -> io::Result<Side> {
     }
 }
 
-/// Forks, in a process that is its own only thread by construction, with clone(2): clone3(2) is refused to whoever has
-/// the app's seccomp filter on.
+/// Size in bytes of the stack of [`start_in_shared_memory`]'s child; what is not used of it takes no memory.
+const STACK_SIZE: usize = 256 << 10;
+
+/// Starts a process that runs `child` in the caller's own memory, and returns when it has executed a program or ended, as
+/// vfork(2) does: no page is copied, and none is written twice. For a process that is its own only thread by
+/// construction. Descriptors, working directory and signals are the child's own. It ends with the status that `child`
+/// returns.
+///
+/// clone(2) and not clone3(2), which is refused to whoever has the app's seccomp filter on.
 ///
 /// # Errors
 /// The kernel's, as for [`clone_process`].
-pub fn fork_single_threaded() -> io::Result<Side> {
-    let mut pidfd: libc::c_int = -1;
-    let flags = (libc::CLONE_PIDFD | libc::SIGCHLD) as libc::c_ulong;
-    let pointer = std::ptr::from_mut(&mut pidfd);
-    // SAFETY: as in clone_single_threaded. The third argument is where CLONE_PIDFD writes the descriptor, on every
-    // architecture; stack and thread data are not given.
-    let result = unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, pointer, 0_usize, 0_usize) };
-    side(result, pidfd)
+pub fn start_in_shared_memory(mut child: &mut dyn FnMut() -> i32) -> io::Result<Pid> {
+    /// Calls the closure that `argument` points to.
+    extern "C" fn call(argument: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: the pointer is that of `child` below, which outlives the call: the caller waits until this process is
+        // gone from its memory. Nobody else uses it meanwhile, for the same reason.
+        let child = unsafe { &mut *argument.cast::<&mut dyn FnMut() -> i32>() };
+        exit_now(child())
+    }
+    let mut stack: Vec<u8> = Vec::with_capacity(STACK_SIZE);
+    // The stack grows down, from an address that is a multiple of 16 on every architecture.
+    let top = stack.as_mut_ptr().wrapping_add(STACK_SIZE).map_addr(|address| address & !15);
+    let argument = std::ptr::from_mut(&mut child).cast();
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the child has a stack of its own, which is freed only after it is gone: with CLONE_VFORK this call returns
+    // when the child has executed another program or ended. Thread data are shared, and the only thread that uses them
+    // waits. `call` never returns.
+    let pid = unsafe { libc::clone(call, top.cast(), flags, argument) };
+    drop(stack);
+    if pid == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Pid::from_raw(pid).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Lets SIGPIPE end the process again: Rust's runtime ignores it, and a program that is executed would inherit that.
+///
+/// # Errors
+/// The kernel's.
+pub fn restore_broken_pipe() -> io::Result<()> {
+    // SAFETY: no handler is installed, only the kernel's own action.
+    let result = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    if result == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Puts a copy of `source` in the place of descriptor `number`, which stays open over execve(2); what was there is
