@@ -63,6 +63,53 @@ fn the_status_is_the_apps() {
 }
 
 #[test]
+fn a_process_that_the_app_leaves_behind_has_ended_when_pack_has() {
+    let world = script(r#"(sleep 94731 >/dev/null 2>&1 & sleep 94732 >/dev/null 2>&1 &) ; exit 7"#);
+    for _ in 0..20 {
+        fail(world.pack(["run", "scripted"]), 7);
+        let left = Command::new("pgrep").args(["-f", "^sleep 9473"]).output().unwrap();
+        assert_eq!(out(&left), "");
+    }
+}
+
+#[test]
+fn a_program_that_names_no_interpreter_is_run_by_the_shell() {
+    let world = World::with_key();
+    let manifest = "name: scripted\nversion: '1'\nbase: host\napps: {scripted: {command: bin/script, args: [first]}}\n\
+                    parts: {script: {plugin: dump, source: files}}\n";
+    world.project("project", manifest, &[("bin/script", "echo \"$0 $1 $2\"\n")]);
+    world.install("project");
+    let output = succeed(world.pack(["run", "scripted", "second"]));
+    assert_eq!(out(&output), "/app/bin/script first second\n");
+}
+
+#[test]
+fn a_broken_pipe_ends_an_app_as_it_does_outside() {
+    let world = script("trap '' TERM; yes; echo $? >&2; kill -PIPE $$; echo survived >&2");
+    let mut run = world.pack(["run", "scripted"]);
+    let mut app = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut start = [0; 4];
+    app.stdout.as_mut().unwrap().read_exact(&mut start).unwrap();
+    drop(app.stdout.take());
+    let output = app.wait_with_output().unwrap();
+    assert_eq!((err(&output).as_str(), output.status.code()), ("141\n", Some(141)));
+}
+
+#[test]
+fn without_the_facts_that_install_keeps_they_are_read_from_the_image() {
+    let world = script("echo ran");
+    let explain = || out(&succeed(world.pack(["run", "--explain", "scripted"])));
+    let (before, state) = (explain(), world.home(".local/share/pack/packages/scripted/state.json"));
+    assert!(before.contains("/app/bin"), "{before}");
+    let mut document: serde_json::Value = serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap();
+    let revision = document["revisions"][0].as_object_mut().unwrap();
+    assert_eq!(revision.remove("facts").unwrap()["folders"], serde_json::json!(["bin"]));
+    std::fs::write(&state, document.to_string()).unwrap();
+    assert_eq!(explain(), before);
+    assert_eq!(out(&succeed(world.pack(["run", "scripted"]))), "ran\n");
+}
+
+#[test]
 fn what_keeps_an_app_from_starting_has_statuses_of_its_own() {
     let world = World::with_key();
     let manifest = "name: broken\nversion: '1'\nbase: host\napps:\n  gone: {command: bin/gone}\n  data: {command: bin/data}\n  \

@@ -346,7 +346,8 @@ impl Keeper {
             Side::Child => process::run(task, reader),
             Side::Parent { pidfd, .. } => {
                 drop(task);
-                channel::send(&ours, MOUNT, &[]).step("ask for the mount")?;
+                // A keeper that has failed is gone before it is asked, and has left word of what failed.
+                let _ = channel::send(&ours, MOUNT, &[]);
                 answer(ours, Some(ChildProcess { process: pidfd, public }))
             }
         }
@@ -355,7 +356,12 @@ impl Keeper {
 
 /// Hears the answer to "mount".
 fn answer(channel: OwnedFd, child: Option<ChildProcess>) -> Result<Served, KeeperError> {
-    let message = match channel::receive(&channel) {
+    // A keeper that ends without having read the question resets the connection, once; what it has said is still there.
+    let heard = match channel::receive(&channel) {
+        Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => channel::receive(&channel),
+        heard => heard,
+    };
+    let message = match heard {
         Ok(message) => message.ok_or(KeeperError::Ended)?,
         Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => return Err(KeeperError::Ended),
         Err(error) => return Err(StepError::new("hear from the keeper", None, &error).into()),
