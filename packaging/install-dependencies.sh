@@ -8,11 +8,11 @@ set -eu
 build="gcc libc6-dev libclang-dev libsquashfs-dev liblz4-dev liblzma-dev liblzo2-dev zlib1g-dev pkg-config"
 # Running `pack build` with stage-packages: apt and dpkg-deb, which every Debian has, and the certificates of mirrors.
 run="ca-certificates dpkg xz-utils"
-# The tests: other readers and writers of squashfs, tools for extended attributes, the sandbox that we compare with, a
-# tracer, an X server and tools to look at its windows, a Redis client, a terminal emulator, and the checker of desktop
-# entries.
-test="squashfs-tools squashfs-tools-ng squashfuse attr bubblewrap strace xvfb x11-utils x11-apps xauth redis-tools tmux
-  desktop-file-utils util-linux mount procps"
+# The tests: other readers and writers of squashfs, tools for extended attributes and file systems, the sandbox that we
+# compare with, a tracer, an X server and tools to look at its windows, a Redis client, a terminal emulator, the checker of
+# desktop entries, and an app that maps files.
+test="squashfs-tools squashfs-tools-ng squashfuse attr e2fsprogs bubblewrap strace xvfb x11-utils x11-apps xauth
+  redis-tools tmux desktop-file-utils util-linux mount procps python3"
 
 case "${1:-}" in
   build) wanted="$build $run" ;;

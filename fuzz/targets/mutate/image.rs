@@ -118,9 +118,9 @@ fn set_field(image: &mut [u8], at: usize, random: &mut Random) {
         u64::MAX - 1,
         u64::MAX,
         length,
-        length - 1,
+        length.wrapping_sub(1),
         length + 1,
-        length - 96,
+        length.wrapping_sub(96),
     ];
     let number = random.pick(&numbers);
     write(image, at, random, |_| number);

@@ -63,11 +63,12 @@ impl CheckedSource {
         let mut page = [0; PAGE_SIZE];
         loop {
             // Envelope::parse has checked that the index has the size of this geometry.
-            let at = self.package.footer().index_offset() + walk.page() * PAGE_SIZE as u64;
+            let number = walk.page();
+            let at = self.package.footer().index_offset() + number * PAGE_SIZE as u64;
             self.package
                 .file()
                 .read_exact_at(&mut page, at)
-                .map_err(|error| ImageError::io(offset, &error))?;
+                .map_err(|error| ImageError::index_io(number, &error))?;
             match walk.step(&page)? {
                 Step::Down(next) => walk = next,
                 Step::Leaf(leaf) => return Ok(leaf),

@@ -22,6 +22,20 @@ pub enum ImageError {
     /// A page of the index is not the one that was signed, or is malformed although it was.
     #[error("the index of the image cannot be used: {0}")]
     Index(#[from] IndexError),
+    /// The kernel could not read a page of the index.
+    #[error("page {page} of the image's index cannot be read: {}", std::io::Error::from_raw_os_error(*.errno))]
+    ReadIndex {
+        /// Number of the page, counted from the start of the index.
+        page: u64,
+        /// The kernel's answer.
+        errno: i32,
+    },
+    /// The file ends before a page of the index.
+    #[error("the file ends before page {page} of the image's index")]
+    TruncatedIndex {
+        /// Number of the page, counted from the start of the index.
+        page: u64,
+    },
     /// No span of the index covers the byte.
     #[error("byte {offset} of the image is not covered by its index")]
     Uncovered {
@@ -77,5 +91,21 @@ impl ImageError {
             std::io::ErrorKind::UnexpectedEof => ImageError::Truncated { offset },
             _ => ImageError::Read { offset, errno: error.raw_os_error().unwrap_or(libc::EIO) },
         }
+    }
+
+    pub(super) fn index_io(page: u64, error: &std::io::Error) -> ImageError {
+        match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => ImageError::TruncatedIndex { page },
+            _ => ImageError::ReadIndex { page, errno: error.raw_os_error().unwrap_or(libc::EIO) },
+        }
+    }
+
+    /// Whether a person who was told of `other` knows of this fault: it is the same one, or both come of the file's having
+    /// lost its end, which is one fault however many blocks stood there.
+    pub fn is_known_from(&self, other: &ImageError) -> bool {
+        let cut = |error: &ImageError| {
+            matches!(error, ImageError::Truncated { .. } | ImageError::TruncatedIndex { .. })
+        };
+        self == other || (cut(self) && cut(other))
     }
 }

@@ -46,7 +46,8 @@ impl Reporter {
         let line = format!("package {}: {fault}", self.label);
         let message = [REPORT, line.as_bytes()].concat();
         for listener in self.listeners().iter_mut() {
-            if listener.told.len() < TOLD_MOST && !listener.told.contains(fault) {
+            let known = listener.told.iter().any(|told| fault.is_known_from(told));
+            if !known && listener.told.len() < TOLD_MOST {
                 listener.told.push(*fault);
                 // Who does not listen misses it; nobody waits for that.
                 let _ = channel::send_at_once(&listener.channel, &message);

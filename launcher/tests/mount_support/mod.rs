@@ -1,11 +1,13 @@
 //! Trees, images made of them by squashfs's own tools, and packages around those images.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod disk;
 pub mod forge;
 pub mod hostile;
 #[path = "../../../fuzz/bodies/memory.rs"]
 mod memory;
 pub mod mounted;
+pub mod session;
 pub mod torture;
 pub mod tree;
 

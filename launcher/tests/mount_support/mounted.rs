@@ -17,6 +17,11 @@ pub fn skip() -> bool {
         Ok(device) if device.mode() & 0o666 != 0o666 => "/dev/fuse is not for everybody".to_owned(),
         Ok(_) => return false,
     };
+    skip_because(&reason)
+}
+
+/// Notes why a test cannot run here, and returns true.
+pub fn skip_because(reason: &str) -> bool {
     // CI fails on a reason that it does not expect.
     if let Some(path) = std::env::var_os("PACK_TEST_SKIPS") {
         let mut skips = fs::File::options().append(true).create(true).open(path).unwrap();

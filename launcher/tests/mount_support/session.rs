@@ -1,0 +1,81 @@
+//! A shell on a mounted package that is told what to do line by line, so that the package can be changed in between.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::thread::JoinHandle;
+
+use super::mounted::Stage;
+
+/// Reads a line, does what it says in the mounted package, says how that ended. It is killed when a test hangs.
+const SHELL: &str = r#"cd "$PLACE" || exit 99
+while IFS= read -r line; do eval "$line" </dev/null; echo "end $?"; done"#;
+
+/// See the module.
+pub struct Session {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+    commands: Option<ChildStdin>,
+    errors: Option<JoinHandle<String>>,
+}
+
+impl Session {
+    /// Mounts a package. In the shell's environment are `PLACE`, where the mount is, `OUT`, a file that can be written to,
+    /// and `TESTS`, this very program.
+    pub fn start(stage: &Stage, options: &[&str], package: &Path) -> Session {
+        let mut child = stage
+            .mount_run(options, package)
+            .args(["timeout", "-s", "KILL", "120", "sh", "-c", SHELL])
+            .env("PLACE", stage.at())
+            .env("OUT", stage.out().join("result"))
+            .env("TESTS", stage.folder.path().join("tests"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let errors = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            stderr.read_to_end(&mut bytes).unwrap();
+            String::from_utf8_lossy(&bytes).into_owned()
+        });
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        let commands = child.stdin.take();
+        let mut session = Session { child, lines, commands, errors: Some(errors) };
+        // From here on it is mounted.
+        assert_eq!(session.tell(":"), "end 0\n");
+        session
+    }
+
+    /// Has the shell do something, one line of script, and returns what it wrote to its standard output, and a last line
+    /// `end STATUS`.
+    pub fn tell(&mut self, script: &str) -> String {
+        assert!(!script.contains('\n'));
+        writeln!(self.commands.as_ref().unwrap(), "{script}").unwrap();
+        let mut output = String::new();
+        loop {
+            let from = output.len();
+            if self.lines.read_line(&mut output).unwrap() == 0 {
+                let errors = self.errors.take().unwrap().join().unwrap();
+                panic!("the shell ended at `{script}`: {output}{errors}");
+            }
+            if output[from..].starts_with("end ") {
+                return output;
+            }
+        }
+    }
+
+    /// Ends the shell, and with it the mount, and returns what was written to standard error, the reports among it.
+    pub fn finish(mut self) -> String {
+        drop(self.commands.take());
+        let errors = self.errors.take().unwrap().join().unwrap();
+        assert!(self.child.wait().unwrap().success(), "{errors}");
+        errors
+    }
+}
+
+/// The lines that tell of damage.
+pub fn damage_lines(errors: &str) -> Vec<&str> {
+    errors.lines().filter(|line| line.starts_with("package hello x1: ")).collect()
+}
