@@ -389,12 +389,19 @@ fn the_keeper_is_confined_and_ends_with_its_launcher() {
         ] {
             assert!(status.lines().any(|found| found == line), "{line} not in {status}");
         }
+        assert_eq!(
+            fs::read_to_string(format!("/proc/{keeper}/cmdline")).unwrap().trim_end_matches('\0'),
+            "pack-keeper hello x1"
+        );
+        let mounts = fs::read_to_string(format!("/proc/{keeper}/mountinfo")).unwrap();
+        assert_eq!(mounts.lines().count(), 1, "{mounts}");
+        // The device's own paths lead to mounts that the keeper has let go.
         let mut open: Vec<String> = fs::read_dir(format!("/proc/{keeper}/fd"))
             .unwrap()
             .map(|entry| fs::read_link(entry.unwrap().path()).unwrap().to_string_lossy().into_owned())
             .collect();
         open.retain(|name| {
-            !["/dev/fuse", "/dev/null", "socket:", "/"]
+            !["/fuse", "/null", "socket:", "/"]
                 .iter()
                 .any(|known| name == known || known.ends_with(':') && name.starts_with(known))
         });

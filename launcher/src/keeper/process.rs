@@ -15,9 +15,9 @@ use super::report::Reporter;
 use crate::fuse::{Owner, Server, ask_again, serve};
 use crate::image::Reader;
 use crate::package::Package;
-use crate::sandbox::channel;
 use crate::sandbox::privileges::map_ids;
 use crate::sandbox::step::{InStep, StepError};
+use crate::sandbox::{channel, command_line, root};
 use crate::sys;
 use crate::sys::clone::exit_now;
 use crate::sys::seccomp::Instruction;
@@ -93,9 +93,9 @@ fn prepare(task: &mut Task<'_>) -> Result<Ready, StepError> {
     rustix::process::setsid().step("begin a session")?;
     // The caller may have blocked signals to read them from a descriptor; here they do what they always do.
     nix::sys::signal::SigSet::empty().thread_set_mask().step("unblock signals")?;
-    rustix::process::chdir("/").step("leave the working directory")?;
     // For people who look at processes; without it they see the launcher's name.
     let _ = rustix::thread::set_name(PROCESS_NAME);
+    command_line::overwrite(&format!("pack-keeper {}", task.label)).step("replace the command line")?;
     map_ids(task.user, task.user)?;
     let connection = match adopted {
         Some(adopted) => adopted,
@@ -106,6 +106,8 @@ fn prepare(task: &mut Task<'_>) -> Result<Ready, StepError> {
     };
     // What cannot be cloned is for one launch alone.
     task.listener.take_if(|_| !can_be_shared(&connection.mount));
+    // It stays longer than whoever started it; what they had mounted shall not stay with it.
+    root::enter_new_root()?;
     let reporter = Arc::new(Reporter::new(task.label));
     confinement::give_up_rights()?;
     Ok(Ready { connection, lease, reporter })

@@ -18,10 +18,8 @@
 //!     (pid_namespaces(7)).
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, PipeWriter, Read, Write};
+use std::io::{PipeWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -33,6 +31,7 @@ use rustix::process::{
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 
 use crate::sandbox::channel;
+use crate::sandbox::command_line;
 use crate::sandbox::privileges;
 use crate::sandbox::program::Program;
 use crate::sandbox::root::{self, Images};
@@ -44,9 +43,6 @@ use crate::sys;
 pub const EXECUTE: &str = "execute";
 /// The message that comes with the master end of the app's terminal.
 pub const TERMINAL: &[u8] = b"terminal";
-
-/// More than execve(2) takes for all arguments together.
-const LONGEST_COMMAND_LINE: usize = 8 << 20;
 
 /// What the first process is given.
 pub struct Task<'a> {
@@ -108,7 +104,7 @@ fn start(task: &Task<'_>) -> Result<Pid, StepError> {
     privileges::restrict_network(task.plan)?;
     privileges::drop_capabilities()?;
     sys::clone::reset_personality().step("reset the personality")?;
-    wipe_command_line().step("wipe the command line of the first process")?;
+    command_line::overwrite("pack").step("wipe the command line of the first process")?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).step("close the first process to the app")?;
     sys::seccomp::install(&app_filter()).step("install the seccomp filter")?;
     sys::clone::start_in_shared_memory(&mut || become_app(task, terminal.as_ref(), &program))
@@ -126,27 +122,6 @@ fn end_with_launcher(channel: &OwnedFd) -> Result<(), StepError> {
         sys::clone::exit_now(125);
     }
     Ok(())
-}
-
-/// Overwrites the command line that /proc/1/cmdline shows with the name of the program. Its place in memory stands in
-/// fields 48 and 49 of /proc/self/stat (proc_pid_stat(5)); the memory is this process's own copy.
-fn wipe_command_line() -> io::Result<()> {
-    let mut stat = [0; 1024];
-    let length = File::open("/proc/self/stat")?.read(&mut stat)?;
-    let stat = String::from_utf8_lossy(&stat[..length]);
-    // The second field, in parentheses, may hold spaces and parentheses; the third follows the last one.
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let field = |number: usize| -> io::Result<u64> {
-        let text = fields.split_ascii_whitespace().nth(number - 3).unwrap_or_default();
-        text.parse().map_err(|_| io::ErrorKind::InvalidData.into())
-    };
-    let (start, end) = (field(48)?, field(49)?);
-    let mut line =
-        vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or_default().min(LONGEST_COMMAND_LINE)];
-    for (place, letter) in line.iter_mut().zip(b"pack") {
-        *place = *letter;
-    }
-    File::options().write(true).open("/proc/self/mem")?.write_all_at(&line, start)
 }
 
 /// Opens a terminal in the sandbox's own devpts and sends its master end to the launcher.

@@ -15,11 +15,12 @@
 //! it ends the sandbox (parent-death signal), and whatever ends the first process ends everything in the sandbox.
 
 pub(crate) mod channel;
+pub(crate) mod command_line;
 mod init;
 pub(crate) mod privileges;
 mod program;
 pub(crate) mod relay;
-mod root;
+pub(crate) mod root;
 pub mod seccomp;
 pub(crate) mod step;
 pub mod syscalls;

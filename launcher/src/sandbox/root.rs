@@ -208,7 +208,10 @@ fn make_with_devices(
 }
 
 /// Makes a tmpfs the root, and lets the host's tree go.
-fn enter_new_root() -> Result<OwnedFd, StepError> {
+///
+/// # Errors
+/// The kernel's, with the step.
+pub(crate) fn enter_new_root() -> Result<OwnedFd, StepError> {
     let old = openat(CWD, "/", FOLDER, Mode::empty()).step_on("open", "/")?;
     let root = make("tmpfs", &[("size", ROOT_SIZE), ("mode", "0755")], MountAttrFlags::empty())
         .step("mount the root folder")?;
