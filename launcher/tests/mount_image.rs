@@ -3,81 +3,15 @@
 
 mod mount_support;
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use mount_support::tree::{self, Seen, Tree, assert_same, look, set_attribute, to_text};
+use mount_support::through::look_through;
+use mount_support::tree::{self, Detail, assert_same, look, set_attribute, to_text};
 use mount_support::{Bytes, Case, open, raw};
-use pack_launcher::image::{BlockSource, CacheSize, CheckedSource, EntryCookie, Node, Reader, Seek};
-use pack_schemas::names::Hash;
-use pack_schemas::squashfs::InodeKind;
-
-/// Walks an image through the reader alone.
-fn look_through(reader: &Reader) -> Tree {
-    let mut seen = BTreeMap::new();
-    let mut waiting = vec![(Vec::new(), reader.root().unwrap())];
-    while let Some((path, node)) = waiting.pop() {
-        let mut children = Vec::new();
-        reader
-            .entries(&node, EntryCookie::START, &mut |entry| {
-                let mut child = path.clone();
-                if !child.is_empty() {
-                    child.push(b'/');
-                }
-                child.extend_from_slice(entry.name);
-                children.push((child, reader.entry_node(&node, entry).unwrap()));
-                assert_eq!(entry.number, children.last().unwrap().1.inode.number);
-                ControlFlow::Continue(())
-            })
-            .unwrap();
-        waiting.extend(children);
-        seen.insert(path, Ok(see(reader, &node)));
-    }
-    seen
-}
-
-fn see(reader: &Reader, node: &Node) -> Seen {
-    let kind = match node.inode.kind() {
-        InodeKind::Directory => "folder",
-        InodeKind::File => "file",
-        InodeKind::Symlink => "link",
-        InodeKind::Fifo => "pipe",
-        InodeKind::Socket => "socket",
-        _ => "device",
-    };
-    let target = reader.read_link(node).unwrap();
-    let contents = (kind == "file").then(|| contents(reader, node));
-    let size = contents.as_ref().or(target.as_ref()).map_or(0, |bytes| bytes.len() as u64);
-    let names = reader.attribute_names(node).unwrap();
-    let names = names.split(|&byte| byte == 0).filter(|name| name.starts_with(b"user."));
-    Seen {
-        kind,
-        mode: u32::from(node.inode.mode),
-        modified: node.inode.modified.into(),
-        size,
-        links: if kind == "folder" { 0 } else { u64::from(node.inode.links) },
-        target,
-        attributes: names
-            .map(|name| (name.to_vec(), reader.attribute(node, name).unwrap().unwrap()))
-            .collect(),
-        contents: contents.map(|bytes| Ok(Hash::of(&bytes))),
-    }
-}
-
-/// Reads a file in pieces whose length has nothing to do with the block size.
-fn contents(reader: &Reader, node: &Node) -> Vec<u8> {
-    let mut all = Vec::new();
-    let mut piece = vec![0; 200_000];
-    loop {
-        match reader.read(node, all.len() as u64, &mut piece).unwrap() {
-            0 => return all,
-            count => all.extend_from_slice(&piece[..count]),
-        }
-    }
-}
+use pack_launcher::image::{BlockSource, CacheSize, CheckedSource, EntryCookie, Reader, Seek};
 
 fn reader(source: Arc<dyn BlockSource>, cache: usize) -> Reader {
     Reader::open(source, CacheSize { bytes: cache }).unwrap()
@@ -107,9 +41,9 @@ fn every_option_of_mksquashfs_reads_back_what_went_in() {
         println!("{what}");
         let case = Case::new(|tree| copy(trees.path(), tree), options);
         let checked = Arc::new(CheckedSource::new(open(&case.package())));
-        assert_same(&expected, &to_text(&look_through(&reader(checked, 32 << 20))));
+        assert_same(&expected, &to_text(&look_through(&reader(checked, 32 << 20), Detail::default())));
         // A cache that holds hardly anything gives the same.
-        assert_same(&expected, &to_text(&look_through(&reader(raw(&case.image()), 1))));
+        assert_same(&expected, &to_text(&look_through(&reader(raw(&case.image()), 1), Detail::default())));
     }
 }
 
@@ -323,7 +257,7 @@ fn what_compresses_an_image_is_checked_when_it_is_opened() {
 fn an_empty_folder_is_an_image() {
     let case = Case::new(|_| {}, &["-comp", "zstd"]);
     let reader = reader(Arc::new(CheckedSource::new(open(&case.package()))), 1 << 20);
-    assert_eq!(look_through(&reader).len(), 1);
+    assert_eq!(look_through(&reader, Detail::default()).len(), 1);
     assert_eq!(reader.lookup(&reader.root().unwrap(), b"a").unwrap(), None);
     assert!(!case.spans.is_empty());
 }

@@ -144,7 +144,8 @@ impl Server {
             }
             Operation::ListAttributes { size } => {
                 self.need_attributes()?;
-                sized(&self.reader.attribute_names(&self.node(request.node)?)?, size, reply)
+                let names = self.reader.attribute_names(&self.node(request.node)?)?;
+                sized(&for_everybody(&names), size, reply)
             }
             Operation::Statistics => {
                 let superblock = self.reader.superblock();
@@ -211,7 +212,8 @@ impl Server {
         let (size, holes) = match inode.detail {
             InodeDetail::File(file) => (file.size, file.sparse),
             InodeDetail::Symlink { target_size, .. } => (target_size.into(), 0),
-            InodeDetail::Directory(directory) => (directory.size.into(), 0),
+            // As the kernel shows it: `.` and `..`, which are not stored, count as three bytes.
+            InodeDetail::Directory(directory) => (u64::from(directory.size) + 3, 0),
             _ => (0, 0),
         };
         let device = match inode.detail {
@@ -309,6 +311,12 @@ impl Server {
             node: node.map(|node| (self.number(&node), self.attributes(&node))),
         }
     }
+}
+
+/// Leaves out the names that only the host's root could read the values of (xattr(7)), and root cannot reach the mount.
+fn for_everybody(names: &[u8]) -> Vec<u8> {
+    let names = names.split_inclusive(|&byte| byte == 0);
+    names.filter(|name| !name.starts_with(b"trusted.")).flatten().copied().collect()
 }
 
 /// Answers with bytes, or with their length where the caller has room for nothing.

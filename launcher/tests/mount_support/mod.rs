@@ -8,6 +8,7 @@ pub mod hostile;
 mod memory;
 pub mod mounted;
 pub mod session;
+pub mod through;
 pub mod torture;
 pub mod tree;
 

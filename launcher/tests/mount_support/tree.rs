@@ -1,6 +1,6 @@
 //! Folders with all that a squashfs image can hold, and what a person would compare of two trees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
@@ -66,8 +66,8 @@ fn attributes_of_files(root: &Path) {
 }
 
 pub fn set_attribute(path: &Path, name: &str, value: &[u8]) {
-    use rustix::fs::{XattrFlags, setxattr};
-    setxattr(path, name, value, XattrFlags::empty())
+    use rustix::fs::{XattrFlags, lsetxattr};
+    lsetxattr(path, name, value, XattrFlags::empty())
         .unwrap_or_else(|error| panic!("{}: {name}: {error}", path.display()));
 }
 
@@ -123,18 +123,56 @@ pub fn many_entries(root: &Path, count: usize) {
     }
 }
 
+/// Adds what only root may make: owners, attributes of links and special files, hard links of those.
+pub fn privileged(root: &Path) {
+    let folder = root.join("privileged");
+    fs::create_dir(&folder).unwrap();
+    for (number, owner) in [1, 1000, 65_534, 4_000_000_000].into_iter().enumerate() {
+        fs::write(folder.join(format!("owned-{number}")), "owned").unwrap();
+        std::os::unix::fs::chown(folder.join(format!("owned-{number}")), Some(owner), Some(owner / 2))
+            .unwrap();
+    }
+    symlink("target", folder.join("link")).unwrap();
+    super::run(Command::new("mkfifo").arg(folder.join("pipe")));
+    drop(std::os::unix::net::UnixListener::bind(folder.join("socket")).unwrap());
+    for name in ["link", "pipe", "socket"] {
+        set_attribute(&folder.join(name), "security.pack", &[name.as_bytes(), &[0; 300]].concat());
+        fs::hard_link(folder.join(name), folder.join(format!("{name}-again"))).unwrap();
+    }
+    set_attribute(&folder, "trusted.pack", b"of no use to others");
+    set_attribute(root, "user.root", b"the root folder's");
+}
+
 /// What can be seen of one file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Seen {
     pub kind: &'static str,
     pub mode: u32,
     pub modified: i64,
     pub size: u64,
     pub links: u64,
+    /// Device number of a device.
+    pub device: u64,
+    /// The first of the file's names, if it has several.
+    pub first_name: Option<Vec<u8>>,
     pub target: Option<Vec<u8>>,
     pub attributes: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Hash of the contents, or the error number that reading gave.
     pub contents: Option<Result<Hash, i32>>,
+    /// Where data begins and ends.
+    pub data: Vec<(u64, u64)>,
+    pub owner: (u32, u32),
+}
+
+/// What is looked at beside what is the same on every file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Detail {
+    /// Whom files belong to.
+    pub owners: bool,
+    /// Where files have holes.
+    pub holes: bool,
+    /// Size and links of folders.
+    pub folders: bool,
 }
 
 /// A tree, by path relative to its root.
@@ -142,22 +180,34 @@ pub type Tree = BTreeMap<Vec<u8>, Result<Seen, i32>>;
 
 /// Walks a tree and reads everything in it. What cannot be read is an error number in its place.
 pub fn look(root: &Path) -> Tree {
-    let mut seen = BTreeMap::new();
+    look_closely(root, Detail::default())
+}
+
+/// As [`look`], with some more.
+pub fn look_closely(root: &Path, detail: Detail) -> Tree {
+    let (mut seen, mut names) = (BTreeMap::new(), BTreeMap::new());
     for entry in walkdir::WalkDir::new(root).sort_by_file_name() {
         let (path, found) = match entry {
-            Ok(entry) => (entry.path().to_owned(), look_at(entry.path())),
+            Ok(entry) => (entry.path().to_owned(), look_at(entry.path(), detail)),
             Err(error) => {
                 let errno = error.io_error().and_then(std::io::Error::raw_os_error).unwrap_or(0);
                 (error.path().unwrap_or(root).to_owned(), Err(errno))
             }
         };
         let path = path.strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec();
+        let found = found.map(|(mut seen, inode)| {
+            if seen.kind != "folder" && seen.links > 1 {
+                seen.first_name = Some(names.entry(inode).or_insert_with(|| path.clone()).clone());
+            }
+            seen
+        });
         seen.insert(path, found);
     }
     seen
 }
 
-fn look_at(path: &Path) -> Result<Seen, i32> {
+/// Looks at one file, and returns its inode number too.
+fn look_at(path: &Path, detail: Detail) -> Result<(Seen, u64), i32> {
     let errno = |error: std::io::Error| error.raw_os_error().unwrap_or(0);
     let metadata = fs::symlink_metadata(path).map_err(errno)?;
     let file_type = metadata.file_type();
@@ -167,7 +217,8 @@ fn look_at(path: &Path) -> Result<Seen, i32> {
         t if t.is_symlink() => "link",
         t if t.is_fifo() => "pipe",
         t if t.is_socket() => "socket",
-        _ => "device",
+        t if t.is_block_device() => "block device",
+        _ => "character device",
     };
     let target = match kind {
         "link" => Some(fs::read_link(path).map_err(errno)?.as_os_str().as_bytes().to_vec()),
@@ -177,32 +228,60 @@ fn look_at(path: &Path) -> Result<Seen, i32> {
         Ok(bytes) => Ok(Hash::of(&bytes)),
         Err(error) => Err(errno(error)),
     });
-    let folder = kind == "folder";
-    Ok(Seen {
+    // The size and links of a folder mean another thing on each file system.
+    let counts = kind != "folder" || detail.folders;
+    let seen = Seen {
         kind,
         mode: metadata.mode() & 0o7777,
         modified: metadata.mtime(),
-        // The size and links of a folder mean another thing on each file system.
-        size: if folder { 0 } else { metadata.size() },
-        links: if folder { 0 } else { metadata.nlink() },
+        size: if counts { metadata.size() } else { 0 },
+        links: if counts { metadata.nlink() } else { 0 },
+        device: if kind.ends_with("device") { metadata.rdev() } else { 0 },
+        first_name: None,
         target,
         attributes: attributes(path),
         contents,
-    })
+        data: if detail.holes && kind == "file" { data_of(path).map_err(errno)? } else { Vec::new() },
+        owner: if detail.owners { (metadata.uid(), metadata.gid()) } else { (0, 0) },
+    };
+    Ok((seen, metadata.ino()))
 }
 
-/// Attributes of the kind that everybody may have, `user.`, which links and special files never have.
+/// The stretches of a file that are no holes.
+fn data_of(path: &Path) -> std::io::Result<Vec<(u64, u64)>> {
+    use rustix::fs::{SeekFrom, seek};
+    let file = File::open(path)?;
+    let (mut found, mut at) = (Vec::new(), 0);
+    loop {
+        match seek(&file, SeekFrom::Data(at)) {
+            Err(rustix::io::Errno::NXIO) => return Ok(found),
+            Err(error) => return Err(error.into()),
+            Ok(data) => {
+                at = seek(&file, SeekFrom::Hole(data))?;
+                found.push((data, at));
+            }
+        }
+    }
+}
+
+/// Attributes of the kind that everybody may read: `user.`, which links and special files never have, and our own of
+/// `security.`.
 fn attributes(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     use rustix::fs::{lgetxattr, llistxattr};
     let mut names = vec![0; 1 << 16];
     let Ok(length) = llistxattr(path, &mut names) else { return BTreeMap::new() };
     let mut found = BTreeMap::new();
-    for name in names[..length].split(|&byte| byte == 0).filter(|name| name.starts_with(b"user.")) {
+    for name in names[..length].split(|&byte| byte == 0).filter(|name| is_for_everybody(name)) {
         let mut value = vec![0; 1 << 16];
         let length = lgetxattr(path, OsStr::from_bytes(name), &mut value).unwrap();
         found.insert(name.to_vec(), value[..length].to_vec());
     }
     found
+}
+
+/// Whether an attribute is one that is compared.
+pub fn is_for_everybody(name: &[u8]) -> bool {
+    name.starts_with(b"user.") || name == b"security.pack"
 }
 
 /// Writes a tree as text, a line for each file.
@@ -212,9 +291,13 @@ pub fn to_text(tree: &Tree) -> String {
 
 /// Fails, and says which files differ.
 pub fn assert_same(left: &str, right: &str) {
-    let (left, right): (Vec<_>, Vec<_>) = (left.lines().collect(), right.lines().collect());
-    let only = |some: &[&str], others: &[&str]| {
-        some.iter().filter(|line| !others.contains(line)).map(|line| format!("{line}\n")).collect::<String>()
+    if left == right {
+        return;
+    }
+    let sets = [left, right].map(|text| text.lines().collect::<BTreeSet<_>>());
+    let only = |some: usize| {
+        let lines = sets[some].difference(&sets[1 - some]);
+        lines.take(50).map(|line| format!("{line}\n")).collect::<String>()
     };
-    assert!(left == right, "left:\n{}right:\n{}", only(&left, &right), only(&right, &left));
+    panic!("left:\n{}right:\n{}", only(0), only(1));
 }
