@@ -8,6 +8,7 @@
 mod mount_support;
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -84,6 +85,8 @@ fn devices() -> Vec<&'static str> {
     if is_root() { all.iter().flat_map(|device| ["-p", device]).collect() } else { Vec::new() }
 }
 
+const LOOK: &str = "on_the_mount_look_closely";
+
 /// Not a test of its own: what is run where a tree can be seen.
 #[test]
 #[ignore = "runs on a mounted package"]
@@ -121,8 +124,8 @@ impl Subject<'_> {
     fn check(&self, unpacker: Unpacker) {
         let everything = Detail { owners: true, holes: true, folders: true };
         let read = to_text(&self.read(everything));
-        assert_same(&to_text(&self.read(MOUNTED)), &self.mounted());
-        if let Some(kernel) = self.kernel() {
+        assert_same(&to_text(&self.read(MOUNTED)), &self.mounted(LOOK));
+        if let Some(kernel) = self.kernel(LOOK) {
             assert_same(&kernel, &read);
         }
         // What is unpacked lies on a file system with folders of its own kind.
@@ -150,16 +153,16 @@ impl Subject<'_> {
     }
 
     /// What our mount shows to a user without privilege.
-    fn mounted(&self) -> String {
+    fn mounted(&self, look: &str) -> String {
         let _ = fs::remove_file(self.stage.out().join("result"));
-        let output = self.stage.run_test(&[], &self.package, "on_the_mount_look_closely");
+        let output = self.stage.run_test(&[], &self.package, look);
         let [told, errors] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
         assert!(output.status.success() && errors.is_empty(), "{told}{errors}");
         fs::read_to_string(self.stage.out().join("result")).unwrap()
     }
 
     /// What the kernel's mount shows to root, if there is one. It is gone with the process that sees it.
-    fn kernel(&self) -> Option<String> {
+    fn kernel(&self, look: &str) -> Option<String> {
         if !is_root() {
             skip_because("the kernel's own squashfs is mounted by root alone");
             return None;
@@ -171,7 +174,7 @@ impl Subject<'_> {
             .args(["--mount", "sh", "-c", script, "sh"])
             .arg(&self.image)
             .arg(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "on_the_mount_look_closely"])
+            .args(["--ignored", "--exact", look])
             .env("PLACE", &place)
             .env("OUT", &out)
             .output()
@@ -269,4 +272,75 @@ fn images_of_squashfs_ng_are_what_others_say() {
         };
         Subject::new(&stage, scratch.path(), make).check(unpacker);
     }
+}
+
+/// Made by mksquashfs alone: squashfs-ng's tools take minutes to sort as many.
+#[test]
+fn a_folder_of_100_000_entries_is_what_others_say() {
+    if skip() {
+        return;
+    }
+    let (stage, scratch) = (Stage::new(), mount_support::folder());
+    let source = scratch.path().join("source");
+    fs::create_dir_all(source.join("many")).unwrap();
+    for number in 0..100_000 {
+        let name = format!("many/entry-{number}-{}", "y".repeat(number % 50));
+        std::os::unix::fs::symlink(format!("target-{number}"), source.join(name)).unwrap();
+    }
+    let options = ["-comp", "zstd", "-Xcompression-level", "1"];
+    let make = |image: &Path| mksquashfs(&source, image, &options);
+    Subject::new(&stage, scratch.path(), make).check(Unpacker::Unsquashfs);
+}
+
+/// Where the 5 GiB file has data: at both ends, on both sides of 4 GiB, and here and there.
+const ISLANDS: [u64; 6] = [0, 1 << 20, (3 << 30) + 123, (4 << 30) - 3, (4 << 30) + (7 << 20), (5 << 30) - 6];
+
+/// Not a test of its own: what is run where the 5 GiB file can be seen.
+#[test]
+#[ignore = "runs on a mounted package"]
+fn on_the_mount_look_at_5_gib() {
+    let Some((place, out)) = place_and_out() else { return };
+    fs::write(out, facts_of_huge(&place.join("huge"))).unwrap();
+}
+
+/// Size, stretches of data, and what is read at and beside the islands, and in between.
+fn facts_of_huge(path: &Path) -> String {
+    let file = File::open(path).unwrap();
+    let mut text = format!("{} {:?}\n", file.metadata().unwrap().len(), tree::data_of(path).unwrap());
+    let between = (0..40).map(|n| n * 134_217_689);
+    for offset in ISLANDS.into_iter().chain(between) {
+        let mut bytes = [1; 40];
+        let from = offset.saturating_sub(10);
+        let count = file.read_at(&mut bytes, from).unwrap();
+        text += &format!("{from}: {:?}\n", &bytes[..count]);
+    }
+    text
+}
+
+#[test]
+fn a_sparse_file_of_5_gib_is_what_others_say() {
+    if skip() {
+        return;
+    }
+    let (stage, scratch) = (Stage::new(), mount_support::folder());
+    let source = scratch.path().join("source");
+    fs::create_dir(&source).unwrap();
+    let file = File::create(source.join("huge")).unwrap();
+    for offset in ISLANDS {
+        file.write_all_at(b"island", offset).unwrap();
+    }
+    assert_eq!(file.metadata().unwrap().len(), 5 << 30);
+    // The smallest blocks: 1.3 million of them.
+    let make = |image: &Path| mksquashfs(&source, image, &["-comp", "lz4", "-b", "4K", "-no-fragments"]);
+    let subject = Subject::new(&stage, scratch.path(), make);
+    let mounted = subject.mounted("on_the_mount_look_at_5_gib");
+    if let Some(kernel) = subject.kernel("on_the_mount_look_at_5_gib") {
+        assert_same(&kernel, &mounted);
+    }
+    let unpacked = scratch.path().join("unpacked");
+    Unpacker::Unsquashfs.unpack(&subject.image, &unpacked);
+    assert_same(&facts_of_huge(&unpacked.join("huge")), &mounted);
+    // What it was made of may lie in larger pieces, with the same bytes.
+    let bytes = |text: &str| text.split_once('\n').unwrap().1.to_owned();
+    assert_same(&bytes(&facts_of_huge(&source.join("huge"))), &bytes(&mounted));
 }

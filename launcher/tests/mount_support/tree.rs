@@ -248,7 +248,7 @@ fn look_at(path: &Path, detail: Detail) -> Result<(Seen, u64), i32> {
 }
 
 /// The stretches of a file that are no holes.
-fn data_of(path: &Path) -> std::io::Result<Vec<(u64, u64)>> {
+pub fn data_of(path: &Path) -> std::io::Result<Vec<(u64, u64)>> {
     use rustix::fs::{SeekFrom, seek};
     let file = File::open(path)?;
     let (mut found, mut at) = (Vec::new(), 0);
