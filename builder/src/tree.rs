@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use pack_launcher::image::{CacheSize, CheckedSource, EntryCookie, ImageError, Node, Reader};
 use pack_launcher::package::Package;
-use pack_schemas::squashfs::InodeKind;
+use pack_schemas::squashfs::{InodeDetail, InodeKind};
 use pack_schemas::text::visible;
 
 /// Longest path in bytes: `PATH_MAX` of Linux less the NUL.
@@ -33,6 +33,12 @@ pub enum TreeError {
     #[error("the folder `{}` in the image has another name too", visible(&String::from_utf8_lossy(.path)))]
     FolderTwice {
         /// The second place, relative to the root.
+        path: Vec<u8>,
+    },
+    /// Folders share their listings, so that there are more entries than the image has room for.
+    #[error("the folders of the image list more than there is in it, up to `{}`", visible(&String::from_utf8_lossy(.path)))]
+    ListedTwice {
+        /// The folder that was too many, relative to the root.
         path: Vec<u8>,
     },
     /// A path is longer than Linux can use.
@@ -63,7 +69,9 @@ pub(crate) enum Visit<'a> {
     Leave { path: &'a [u8], node: &'a Node },
 }
 
-/// Walks the tree from the root, the entries of every folder in the order of their names' bytes.
+/// Walks the tree from the root, the entries of every folder in the order of their names' bytes. No folder is visited
+/// twice, and no more entries than the image has room for: what a walk costs grows with the image and not faster, however
+/// its folders refer to one another.
 ///
 /// # Errors
 /// The visitor's, and [`TreeError`] of the walk itself.
@@ -73,6 +81,9 @@ pub(crate) fn walk<E: From<TreeError>>(
 ) -> Result<(), E> {
     let root = reader.root().map_err(|source| TreeError::Read { path: Vec::new(), source })?;
     let mut folders = HashSet::from([root.reference]);
+    let most = reader.listing_bytes_most();
+    let most = most.map_err(|source| TreeError::Read { path: Vec::new(), source })?;
+    let mut listed = listing_size(&root);
     let mut path = Vec::new();
     visitor(Visit::Enter { path: &path, node: &root })?;
     let mut stack = vec![Folder::new(root, 0)];
@@ -91,10 +102,21 @@ pub(crate) fn walk<E: From<TreeError>>(
         if !folders.insert(node.reference) {
             return Err(TreeError::FolderTwice { path }.into());
         }
+        listed = listed.saturating_add(listing_size(&node));
+        if listed > most {
+            return Err(TreeError::ListedTwice { path }.into());
+        }
         visitor(Visit::Enter { path: &path, node: &node })?;
         stack.push(Folder::new(node, path.len()));
     }
     Ok(())
+}
+
+fn listing_size(node: &Node) -> u64 {
+    match node.inode.detail {
+        InodeDetail::Directory(directory) => directory.size.into(),
+        _ => 0,
+    }
 }
 
 fn push(path: &mut Vec<u8>, name: &[u8]) -> Result<(), TreeError> {

@@ -8,6 +8,7 @@
 //!
 //! A launch needs none of this, because it checks whatever it reads; this finds damage before anybody reads it.
 
+use std::collections::HashSet;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -147,6 +148,8 @@ fn read_tree(package: &Arc<Package>, progress: &mut dyn FnMut(u64)) -> Result<(u
     let length = package.envelope().image.length;
     let reader = tree::open(package)?;
     let (mut entries, mut content_bytes) = (0, 0_u64);
+    // A file is read once, however many names it has.
+    let mut files = HashSet::new();
     let mut buffer = vec![0; PIECE];
     tree::walk(&reader, &mut |visit| -> Result<(), VerifyError> {
         let (Visit::Enter { path, node } | Visit::Leaf { path, node }) = visit else { return Ok(()) };
@@ -157,7 +160,9 @@ fn read_tree(package: &Arc<Package>, progress: &mut dyn FnMut(u64)) -> Result<(u
             reader.read_link(node).map_err(read_error)?;
         }
         if let InodeDetail::File(file) = node.inode.detail {
-            read_file(&reader, node, &mut buffer).map_err(read_error)?;
+            if file.size > 0 && files.insert(node.reference) {
+                read_file(&reader, node, &mut buffer).map_err(read_error)?;
+            }
             content_bytes = content_bytes.saturating_add(file.size);
             // Files lie in the image in the order of the walk, so where this one began is how far the reading has come.
             progress(length.saturating_add(file.blocks.min(length)));

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 
 use pack_schemas::squashfs::{
     DIRECTORY_ENTRY_SIZE, DIRECTORY_HEADER_SIZE, Directory, DirectoryEntry, DirectoryHeader,
-    DirectoryIndexEntry, InodeDetail, InodeKind, METADATA_SIZE, NAME_LIMIT, Reference,
+    DirectoryIndexEntry, InodeDetail, InodeKind, METADATA_HEADER_SIZE, METADATA_SIZE, MetadataHeader,
+    NAME_LIMIT, Reference,
 };
 
 use super::metadata::{Cursor, Place, Stretch};
@@ -126,6 +127,27 @@ impl Reader {
         let Some(mut listing) = self.listing(&directory, start)? else { return Ok(()) };
         listing.skip_to(run)?;
         listing.entries(number, visit)
+    }
+
+    /// Most bytes that the listings of all folders have together, if none shares bytes with another, as every known
+    /// writer has it: what the blocks of their table hold. A walk that has listed more is in an image that was made to
+    /// keep it busy. Reads the header of each of those blocks.
+    ///
+    /// # Errors
+    /// [`ImageError`] where the blocks do not follow one another.
+    pub fn listing_bytes_most(&self) -> Result<u64, ImageError> {
+        let (mut offset, mut blocks) = (self.superblock.directory_table, 0_u64);
+        // The blocks of other tables may follow, up to the first list.
+        while offset < self.superblock.directory_table_limit() {
+            let mut header = [0; METADATA_HEADER_SIZE];
+            self.blocks.source().read_exact(offset, &mut header)?;
+            let header =
+                MetadataHeader::parse(header).map_err(|error| ImageError::Format { offset, error })?;
+            // What was read lies in the image.
+            offset += header.disk_size();
+            blocks += 1;
+        }
+        Ok(blocks.saturating_mul(METADATA_SIZE as u64))
     }
 
     /// Reads the inode of an entry of the folder `parent`.
