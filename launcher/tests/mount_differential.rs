@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use mount_support::mounted::{Stage, skip_because, place_and_out, skip};
+use mount_support::mounted::{Stage, place_and_out, skip, skip_because};
 use mount_support::through::look_through;
 use mount_support::tree::{self, Detail, assert_same, look_closely, to_text};
 use mount_support::{mksquashfs, open, run, wrap};
