@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what pack needs from Debian's packages. Only the packages that are missing are asked for.
 #
-# usage: install-dependencies.sh build|test
+# usage: install-dependencies.sh build|test|bench
 set -eu
 
 # Building: a linker, and libsquashfs with the compressors that it is linked with, and libclang for its bindings.
@@ -14,10 +14,15 @@ run="ca-certificates dpkg xz-utils"
 test="squashfs-tools squashfs-tools-ng squashfuse attr e2fsprogs bubblewrap strace xvfb x11-utils x11-apps xauth
   redis-tools tmux desktop-file-utils util-linux mount procps python3"
 
+# The bench: what pack is compared with. Debian 13 has erofsfuse too; Debian 12 has not.
+bench="squashfs-tools squashfuse fuse3 bubblewrap erofs-utils findutils util-linux mount"
+apt-cache show erofsfuse >/dev/null 2>&1 && bench="$bench erofsfuse"
+
 case "${1:-}" in
   build) wanted="$build $run" ;;
   test) wanted="$build $run $test" ;;
-  *) echo "usage: $0 build|test" >&2; exit 2 ;;
+  bench) wanted="$build $run $bench" ;;
+  *) echo "usage: $0 build|test|bench" >&2; exit 2 ;;
 esac
 
 missing=
