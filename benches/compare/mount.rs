@@ -178,7 +178,7 @@ fn reference() -> &'static str {
 /// Opens an image of a million files: from the start of the first process to the answer to the first readdir, and what
 /// memory that took. An image of few files beside it shows what of that is the start of processes.
 pub fn million(bench: &Bench<'_>, rounds: usize) -> Vec<Verdict> {
-    let (image, package) = bench.tree.million(bench.place, &example(bench.place, "wrap-image"));
+    let (image, package) = bench.tree.million(bench.place);
     let mut time = Figure::new("open an image of a million files, to the first readdir", Unit::Milliseconds)
         .target(PACK, Target::AtMost(5.0));
     let mut memory = Figure::new("memory of the server after the first readdir", Unit::Mebibytes)

@@ -11,6 +11,8 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use pack_schemas::package::{FOOTER_SIZE, Footer};
+
 use crate::place::Place;
 
 /// Python with all that it needs, and things of every shape: one file of 110 MB, thousands of icons of a few hundred
@@ -89,7 +91,7 @@ impl Tree {
         self.path("tree")
     }
 
-    /// The package that `pack build` made of it.
+    /// A package with the image that `pack build` made of it.
     pub fn package(&self) -> PathBuf {
         self.path("tree.pkg")
     }
@@ -191,16 +193,22 @@ impl Tree {
                 write
             });
         });
-        self.make("tree.pkg", |package| {
+        self.make("tree.image", |image| {
             let project = place.path("tree-project");
             write_project(&project, "tree", &self.folder());
             place.own(&project);
             let made = place.path("home/made.pkg");
             let arguments = ["build".as_ref(), project.as_os_str(), "-o".as_ref(), made.as_os_str()];
             place.run_to_end(place.pack(arguments));
-            fs::copy(&made, package).expect("a copy");
+            fs::write(image, image_of(&made)).expect("an image");
             fs::remove_file(&made).expect("the package");
             fs::remove_dir_all(&project).expect("the project");
+        });
+        // Anew each time: the image takes minutes and stays, how it is indexed may have changed.
+        let mut wrap = Command::new(crate::rows::example(place, "wrap-image"));
+        place.run_to_end({
+            wrap.args([self.path("tree.image"), self.package()]);
+            wrap
         });
         if crate::place::there("mkfs.erofs") {
             self.make("tree.erofs", |image| {
@@ -216,7 +224,7 @@ impl Tree {
     }
 
     /// A package of a million files, each with a few bytes, and the image in it.
-    pub fn million(&self, place: &Place, wrap_image: &Path) -> (PathBuf, PathBuf) {
+    pub fn million(&self, place: &Place) -> (PathBuf, PathBuf) {
         self.make("million.squashfs", |image| {
             let mut write = Command::new("mksquashfs")
                 .args([Path::new("-"), image])
@@ -233,12 +241,10 @@ impl Tree {
             write_million(BufWriter::new(write.stdin.take().expect("its input"))).expect("an archive");
             assert!(write.wait().is_ok_and(|status| status.success()), "mksquashfs failed");
         });
-        self.make("million.pkg", |package| {
-            let mut wrap = Command::new(wrap_image);
-            place.run_to_end({
-                wrap.args([&self.path("million.squashfs"), package]);
-                wrap
-            });
+        let mut wrap = Command::new(crate::rows::example(place, "wrap-image"));
+        place.run_to_end({
+            wrap.args([self.path("million.squashfs"), self.path("million.pkg")]);
+            wrap
         });
         (self.path("million.squashfs"), self.path("million.pkg"))
     }
@@ -258,6 +264,15 @@ impl Tree {
             &versions[..12]
         )
     }
+}
+
+/// The image in a package.
+fn image_of(package: &Path) -> Vec<u8> {
+    let mut bytes = fs::read(package).expect("a package");
+    let (_, footer) = bytes.split_last_chunk::<FOOTER_SIZE>().expect("a footer");
+    let footer = Footer::parse(footer, bytes.len() as u64).expect("a well-formed package");
+    bytes.truncate(usize::try_from(footer.image).expect("it is in memory"));
+    bytes
 }
 
 /// Compiles Python's modules, as an installed Python has them. The compiled files are told not to look at the times of
