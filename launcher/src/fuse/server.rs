@@ -6,6 +6,7 @@ use pack_schemas::squashfs::{InodeDetail, InodeKind, Reference};
 
 use super::reply::{Attributes, FolderEntry, Reply, Settings, mode_type};
 use super::request::{Initialise, Operation, Request, RequestError};
+use super::traffic::Traffic;
 use crate::image::{Entry, EntryCookie, ImageError, Node, Reader, Seek};
 
 /// Whom the files are shown as owned by. The ids in an image are those of the machine that made it and mean nothing
@@ -24,6 +25,7 @@ pub struct Server {
     owner: Owner,
     /// Most pages of one read.
     max_pages: u16,
+    traffic: Traffic,
     /// Told of every request that the image could not answer.
     report: Box<dyn Fn(&ImageError) + Send + Sync>,
 }
@@ -45,6 +47,9 @@ const OLDEST_MINOR: u32 = 23;
 const READ_MOST: u32 = 1 << 20;
 /// Most bytes of one piece of a folder listing.
 const LISTING_MOST: u32 = 1 << 20;
+/// Inodes that one piece of a listing may have to fetch. The files of a folder stand one behind the other, but each of its
+/// folders stands behind all that is in it: the kernel asks for those that somebody looks at.
+const INODES_FETCHED_MOST: usize = 16;
 /// Requests in flight that nobody waits for: read-ahead, mostly.
 const MAX_BACKGROUND: u16 = 64;
 
@@ -93,7 +98,12 @@ impl Server {
         // Asked here, since a confined thread may not ask.
         let max_pages =
             (READ_MOST as usize / rustix::param::page_size()).clamp(1, usize::from(u16::MAX)) as u16;
-        Server { reader, owner, max_pages, report: Box::new(report) }
+        Server { reader, owner, max_pages, traffic: Traffic::new(), report: Box::new(report) }
+    }
+
+    /// When requests come.
+    pub(super) fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// Answers the bytes of one request, as [`serve`](super::serve) reads it from /dev/fuse. Whatever they are: the kernel is as
@@ -286,8 +296,12 @@ impl Server {
             }
         }
         let from = EntryCookie::from_raw(offset.saturating_sub(ENTRIES_BASE));
+        let mut fetched = 0;
         let listed = self.reader.entries(folder, from, &mut |entry| {
-            let entry = self.folder_entry(folder, entry, with_nodes);
+            let at_hand = with_nodes && self.reader.has_at_hand(entry);
+            let with_node = with_nodes && (at_hand || fetched < INODES_FETCHED_MOST);
+            fetched += usize::from(with_node && !at_hand);
+            let entry = self.folder_entry(folder, entry, with_node);
             match reply.folder_entry(&entry, with_nodes, most) {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
@@ -300,9 +314,9 @@ impl Server {
         }
     }
 
-    fn folder_entry<'e>(&self, folder: &Node, entry: &Entry<'e>, with_nodes: bool) -> FolderEntry<'e> {
+    fn folder_entry<'e>(&self, folder: &Node, entry: &Entry<'e>, with_node: bool) -> FolderEntry<'e> {
         // An inode that cannot be read fails whoever wants it, not the listing.
-        let node = if with_nodes { self.reader.entry_node(folder, entry).ok() } else { None };
+        let node = if with_node { self.reader.entry_node(folder, entry).ok() } else { None };
         FolderEntry {
             inode: entry.number.into(),
             next: ENTRIES_BASE + entry.next.to_raw(),

@@ -32,6 +32,7 @@ pub fn serve(server: &Server, device: impl AsFd) -> Result<(), SessionError> {
     let mut request = vec![0; REQUEST_SIZE_MOST];
     let mut reply = Reply::default();
     loop {
+        server.traffic().wait(&device);
         let length = match read(&device, &mut request) {
             Ok(length) => length,
             // ENOENT: the request was withdrawn while it was being read.
@@ -39,6 +40,7 @@ pub fn serve(server: &Server, device: impl AsFd) -> Result<(), SessionError> {
             Err(Errno::NODEV) => return Ok(()),
             Err(error) => return Err(SessionError::Read(error.into())),
         };
+        server.traffic().came();
         let Answer::Send(bytes) = server.answer(&request[..length], &mut reply) else { continue };
         match write(&device, bytes) {
             // ENOENT: whoever asked was killed and waits no more. ENODEV: the next read will tell.

@@ -78,6 +78,11 @@ impl Blocks {
         })
     }
 
+    /// Whether the metadata block that lies at `offset` is at hand, decompressed.
+    pub(super) fn holds_metadata(&self, offset: u64) -> bool {
+        self.metadata.holds(offset)
+    }
+
     fn load_metadata(&self, offset: u64) -> Result<MetadataBlock, ImageError> {
         let mut stored = [0; METADATA_HEADER_SIZE + METADATA_SIZE];
         let mut there = self.source.read_some(offset, &mut stored)?;

@@ -70,6 +70,11 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         }
     }
 
+    /// Whether the value of `key` is there. It may be gone a moment later.
+    pub(super) fn holds(&self, key: K) -> bool {
+        matches!(self.shard(key).slots.get(&key), Some(Slot::Ready { .. }))
+    }
+
     /// Returns the value of `key`, and loads it first if need be.
     ///
     /// # Errors

@@ -159,6 +159,12 @@ impl Reader {
         self.checked_entry(parent, entry.reference, entry.kind)
     }
 
+    /// Whether [`Reader::entry_node`] would find the inode in memory, mostly: its block may be gone a moment later, and an
+    /// inode can reach into the next one.
+    pub fn has_at_hand(&self, entry: &Entry<'_>) -> bool {
+        self.blocks.holds_metadata(self.inodes().start.saturating_add(entry.reference.block))
+    }
+
     fn checked_entry(
         &self,
         parent: &Node,
