@@ -59,7 +59,7 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
         .and_then(|state| state.ok_or_else(|| StateError::NotInstalled { name: name.clone() }))
         .map_err(|error| failed(&error))?;
     let data = installed::data_size(&folders, name).map_err(|error| failed(&error))?;
-    let opened = if state.current.is_some() { Some(open(&folders, name)) } else { None };
+    let opened = if state.current.is_some() { Some(open_image(&folders, name)) } else { None };
     let package = opened.as_ref().and_then(|opened| opened.as_ref().ok());
     let manifest = package.map(|package| &package.envelope().manifest);
     if arguments.json {
@@ -80,7 +80,7 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
 }
 
 /// Opens the installed image and checks that it is the one that was accepted.
-fn open(folders: &Folders, name: &PackageName) -> Result<Arc<Package>, Failure> {
+pub fn open_image(folders: &Folders, name: &PackageName) -> Result<Arc<Package>, Failure> {
     let failed = || Failure::new(format!("the image of `{name}` cannot be used"));
     let current = installed::open_current(folders, name)
         .map_err(|error| failed().because(&error).hint_from(error.hint()))?;

@@ -8,18 +8,23 @@
 mod build;
 mod changing;
 mod clean;
+mod connect;
+mod connections;
 mod context;
+mod disconnect;
 mod doctor;
 mod explain;
 mod failure;
 mod info;
 mod inspect;
 mod install;
+mod interfaces;
 mod key;
 mod list;
 mod package_file;
 mod package_reader;
 mod permissions;
+mod plugs;
 mod project;
 mod remove;
 mod run;
@@ -76,6 +81,14 @@ enum Verb {
     Info(info::Arguments),
     /// Remove an installed package
     Remove(remove::Arguments),
+    /// Show which plugs of installed packages are connected
+    Connections(connections::Arguments),
+    /// Give a package what one of its plugs asks for
+    Connect(connect::Arguments),
+    /// Take from a package what one of its plugs gives
+    Disconnect(disconnect::Arguments),
+    /// Show the interfaces that plugs can ask for
+    Interfaces(interfaces::Arguments),
     /// Run an app, confined
     Run(run::Arguments),
     /// Say what this machine lacks to run packages, and how to mend it
@@ -112,6 +125,10 @@ fn perform(verb: Verb, context: &Context) -> Result<ExitCode, Failure> {
         Verb::List(arguments) => list::perform(arguments, context),
         Verb::Info(arguments) => info::perform(arguments, context),
         Verb::Remove(arguments) => remove::perform(arguments, context),
+        Verb::Connections(arguments) => connections::perform(arguments, context),
+        Verb::Connect(arguments) => connect::perform(arguments, context),
+        Verb::Disconnect(arguments) => disconnect::perform(arguments, context),
+        Verb::Interfaces(arguments) => interfaces::perform(arguments, context),
         Verb::Run(arguments) => run::perform(arguments, context),
         Verb::Doctor(arguments) => doctor::perform(arguments, context),
     }

@@ -7,7 +7,8 @@
 //! | [`trust`] | publisher keys that the user trusts |
 //! | [`installed`] | packages, revisions and their state |
 //! | [`decision`] | whether a package file may be installed, and as what |
-//! | [`change`] | what every change needs: [`install`], [`remove`], [`recover`] |
+//! | [`change`] | what every change needs: [`install`], [`remove`], [`connect`], [`recover`] |
+//! | [`connect`] | plugs are connected and disconnected
 //! | [`install`] | a package file becomes an installed revision |
 //! | [`remove`] | and goes again |
 //! | [`recover`] | what a killed run left is put in order |
@@ -20,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod change;
+pub mod connect;
 pub mod decision;
 pub mod export;
 mod folder;
