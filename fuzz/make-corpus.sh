@@ -2,7 +2,7 @@
 # Makes small valid images and packages for the fuzz targets to begin with: mksquashfs and gensquashfs, every compressor, and
 # the options that change an image's structures. Needs what packaging/install-dependencies.sh test installs.
 #
-# usage: fuzz/make-corpus.sh FOLDER    (writes FOLDER/reader/* and FOLDER/envelope/*)
+# usage: fuzz/make-corpus.sh FOLDER    (writes FOLDER/reader/*, FOLDER/envelope/* and FOLDER/blocks/*)
 set -eu
 cd "$(dirname "$0")/.."
 out=$1
@@ -78,6 +78,19 @@ for compressor in gzip zstd xz lz4 lzo lzma; do
   gensquashfs --pack-dir "$work/tree" -c "$compressor" -b 4096 -k -e -q "$work/images/ng-$compressor" >/dev/null 2>&1 ||
     gensquashfs --pack-dir "$work/tree" -c "$compressor" -b 4096 -k -e -q "$work/images/ng-$compressor"
 done
+# A file of one block each, for the target of the decompressors.
+mkdir "$work/blocks-of"
+for size in 1 4096 60000; do
+  mkdir "$work/lines"
+  seq 1 20000 | head -c "$size" >"$work/lines/lines"
+  for compressor in gzip lz4 lzo xz zstd; do
+    mksquashfs "$work/lines" "$work/blocks-of/block-$compressor-$size" -noappend -no-progress -quiet -nopad \
+      -no-fragments -b 64K -comp "$compressor" $plain >/dev/null
+  done
+  rm -r "$work/lines"
+done
+fuzz/make-blocks.py "$work/blocks-of" "$out/blocks"
+
 for image in "$work"/images/*; do
   cp "$image" "$out/reader/$(basename "$image")"
 done
@@ -86,4 +99,3 @@ cargo build --quiet -p pack-launcher --example wrap-image
 for image in zstd gzip plain-fragments plain-tiny zstd-tiny plain-blocks plain-no-fragments; do
   "${CARGO_TARGET_DIR:-target}/debug/examples/wrap-image" "$work/images/$image" "$out/envelope/$image"
 done
-ls "$out/reader" "$out/envelope" | wc -l

@@ -6,8 +6,10 @@
 //! An error is a fine answer to any input. A panic is a fault, and so is an answer that contradicts another one: most of
 //! what is asserted here compares two ways to the same bytes.
 
+pub mod blocks;
 pub mod envelope;
 mod explore;
 mod memory;
 pub mod reader;
 pub mod requests;
+mod xz;

@@ -42,15 +42,20 @@ fn most_memory_kib() -> u64 {
 
 #[test]
 fn images_of_the_corpus_are_read_without_fault() {
-    replay("reader", 1, bodies::reader::run);
+    replay("reader", 100, bodies::reader::run);
 }
 
 #[test]
 fn packages_of_the_corpus_are_opened_without_fault() {
-    replay("envelope", 0, bodies::envelope::run);
+    replay("envelope", 100, bodies::envelope::run);
 }
 
 #[test]
 fn requests_of_the_corpus_are_answered_without_fault() {
-    replay("requests", 0, bodies::requests::run);
+    replay("requests", 50, bodies::requests::run);
+}
+
+#[test]
+fn blocks_of_the_corpus_are_decompressed_without_fault() {
+    replay("blocks", 100, bodies::blocks::run);
 }

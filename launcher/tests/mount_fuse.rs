@@ -4,8 +4,8 @@
 mod mount_support;
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use mount_support::mounted::{Stage, place_and_out, skip};
 use mount_support::tree::{self, assert_same, look, to_text};
 use mount_support::{Case, run};
-use pack_launcher::image::{CacheSize, Reader};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -146,185 +145,6 @@ fn what_the_app_does_to_the_mount_stays_in_its_namespace() {
     }
     assert!(!seen.contains("allow_other"), "{seen}");
     assert_eq!(before, fs::read_to_string("/proc/self/mountinfo").unwrap());
-}
-
-/// Runs `script` on a package that one of the test's own changes is made to while it is mounted, and returns what the
-/// script and the keeper wrote.
-fn change_while_mounted(
-    stage: &Stage,
-    package: &Path,
-    first: &str,
-    change: &dyn Fn(),
-    then: &str,
-) -> (String, String) {
-    let mut command = stage.mount_run(&[], package);
-    let script = format!("cd '{}' || exit 99\n{first}\necho ready\nread go\n{then}", stage.at().display());
-    let mut child = command
-        .args(["sh", "-c", &script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    while line != "ready\n" {
-        line.clear();
-        assert_ne!(lines.read_line(&mut line).unwrap(), 0);
-    }
-    change();
-    drop(child.stdin.take());
-    let mut rest = String::new();
-    lines.read_to_string(&mut rest).unwrap();
-    let errors = child.wait_with_output().unwrap().stderr;
-    (rest, text(&errors))
-}
-
-fn flip(package: &Path, offset: u64) {
-    let file = File::options().read(true).write(true).open(package).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, offset).unwrap();
-    file.write_all_at(&[byte[0] ^ 0x40], offset).unwrap();
-}
-
-/// Lines about damage, and the line that says so for a span.
-fn damage_lines(errors: &str) -> Vec<&str> {
-    errors.lines().filter(|line| line.starts_with("package hello x1: ")).collect()
-}
-
-fn line_of(span: &pack_schemas::index::Span) -> String {
-    format!(
-        "package hello x1: bytes {}-{} of the image do not match the signed index; \
-         the file was changed after it was installed",
-        span.start,
-        span.end() - 1
-    )
-}
-
-#[test]
-fn a_changed_byte_in_any_span_gives_eio_and_one_line_and_nothing_else() {
-    if skip() {
-        return;
-    }
-    let stage = Stage::new();
-    let make = |root: &Path| {
-        for number in 0..6_u32 {
-            fs::write(root.join(format!("noise-{number}")), tree::noise(20_000, number.into())).unwrap();
-        }
-        fs::write(root.join("large"), tree::noise(600_000, 9)).unwrap();
-        fs::create_dir(root.join("folder")).unwrap();
-        fs::write(root.join("folder/inner"), "inner").unwrap();
-        tree::set_attribute(&root.join("noise-0"), "user.a", b"value");
-    };
-    let case = Case::new(make, &["-comp", "zstd", "-no-fragments"]);
-    let good = look_at_mount(&stage, &[], &case.package());
-    let original = fs::read(case.package()).unwrap();
-    let inode_table = Reader::open(mount_support::raw(&case.image()), CacheSize::default())
-        .unwrap()
-        .superblock()
-        .inode_table;
-    let changed = case.folder.path().join("changed.pkg");
-    let bad_lines = |span: &pack_schemas::index::Span| {
-        let mut bytes = original.clone();
-        bytes[(span.start + u64::from(span.length) / 2) as usize] ^= 1;
-        fs::write(&changed, bytes).unwrap();
-        stage.run_test(&[], &changed, "on_the_mount_look")
-    };
-    let (mut files_hit, mut refused) = (0, 0);
-    for span in &case.spans {
-        let output = bad_lines(span);
-        let errors = text(&output.stderr);
-        if output.status.code() == Some(125) {
-            // Without superblock, or the root folder's inode, there is nothing to mount.
-            assert!(errors.contains(&line_of(span)["package hello x1: ".len()..]), "{errors}");
-            refused += 1;
-            continue;
-        }
-        assert!(output.status.success(), "{errors}");
-        let found = fs::read_to_string(stage.out().join("result")).unwrap();
-        // Whatever is not as it was is an input/output error and nothing else.
-        for line in found.lines().filter(|line| !good.lines().any(|known| known == *line)) {
-            let plain = line.contains("Err(5)") || line.contains("attributes: {}");
-            assert!(plain, "{span:?}: {line}");
-        }
-        let lines = damage_lines(&errors);
-        if found != good {
-            assert_eq!(lines, [line_of(span)], "{span:?}");
-        } else {
-            // Padding, and tables that nobody asked for.
-            assert!(lines.is_empty() || lines == [line_of(span)], "{span:?}: {lines:?}");
-        }
-        if span.start >= 96 && span.end() <= inode_table {
-            // No two blocks here are so small that they share a span; every other file reads as before.
-            let hit: Vec<_> = found.lines().filter(|line| line.contains("contents: Some(Err(5))")).collect();
-            let same = found.lines().filter(|line| good.lines().any(|known| known == *line)).count();
-            assert_eq!((hit.len(), same), (1, good.lines().count() - 1), "{span:?}: {hit:?}");
-            files_hit += 1;
-        }
-    }
-    // Six files of noise, five blocks of the large one, the inner file.
-    assert_eq!(files_hit, 12);
-    assert!(refused >= 2, "{refused}");
-}
-
-#[test]
-fn a_file_changed_under_a_running_app_gives_eio_and_the_rest_goes_on() {
-    if skip() {
-        return;
-    }
-    let stage = Stage::new();
-    let make = |root: &Path| {
-        for name in ["one", "two", "three"] {
-            fs::write(
-                root.join(name),
-                tree::noise(100_000, name.len() as u64 + u64::from(name.as_bytes()[1])),
-            )
-            .unwrap();
-        }
-    };
-    let case = Case::new(make, &["-comp", "zstd", "-no-fragments", "-no-duplicates"]);
-    // Stored as they are, in the order of their names: one, three, two.
-    let blocks: Vec<_> = case.spans.iter().filter(|span| span.length == 100_000).collect();
-    assert_eq!(blocks.len(), 3);
-    let package = case.package();
-    let read_all = "for name in one two three two two; do cat $name > /dev/null && echo $name; done";
-    let (read, errors) = change_while_mounted(
-        &stage,
-        &package,
-        "cat one > /dev/null",
-        &|| blocks.iter().for_each(|block| flip(&package, block.start + 7)),
-        read_all,
-    );
-    // What was read before stays in the kernel's cache, as it was checked.
-    assert_eq!(read, "one\n");
-    assert_eq!(errors.matches("Input/output error").count(), 4, "{errors}");
-    let mut lines = damage_lines(&errors);
-    lines.sort_unstable();
-    let mut expected = [line_of(blocks[1]), line_of(blocks[2])];
-    expected.sort_unstable();
-    assert_eq!(lines, expected);
-}
-
-#[test]
-fn a_file_cut_short_under_a_running_app_gives_eio() {
-    if skip() {
-        return;
-    }
-    let stage = Stage::new();
-    let case =
-        Case::new(|root| fs::write(root.join("noise"), tree::noise(1 << 20, 3)).unwrap(), &["-comp", "zstd"]);
-    let package = case.package();
-    let (read, errors) = change_while_mounted(
-        &stage,
-        &package,
-        "ls",
-        &|| File::options().write(true).open(&package).unwrap().set_len(8192).unwrap(),
-        "cat noise > /dev/null || echo failed; cat noise > /dev/null || echo failed; ls",
-    );
-    assert_eq!(read, "failed\nfailed\nnoise\n");
-    assert_eq!(errors.matches("Input/output error").count(), 2, "{errors}");
-    assert!(damage_lines(&errors).iter().all(|line| line.contains("the image ends before byte")), "{errors}");
-    assert!(!damage_lines(&errors).is_empty(), "{errors}");
 }
 
 /// Process numbers of keepers whose parent is `parent`.

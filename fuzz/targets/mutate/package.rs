@@ -110,10 +110,23 @@ impl Sections {
             6..=8 => self.change_envelope(random),
             9 => with_room(&mut self.envelope, 64),
             10 => with_room(&mut self.signatures, 64),
+            11 if random.chance(20) => self.empty(),
             _ => {
                 let at = random.below(FOOTER_SIZE);
                 self.footer[at] ^= 1 << random.below(8);
             }
+        }
+    }
+
+    /// Leaves nothing of the image: what the envelope says otherwise fits in few bytes then.
+    fn empty(&mut self) {
+        if let Ok(mut envelope) = serde_json::from_slice::<Value>(&self.envelope)
+            && let Some(spans) = envelope.pointer_mut("/image/spans")
+        {
+            *spans = 0.into();
+            self.image.clear();
+            self.index = vec![0; PAGE_SIZE];
+            self.envelope = canonical_json(&envelope);
         }
     }
 
