@@ -204,7 +204,9 @@ true
 #[test]
 fn home_hides_every_folder_that_acts_outside() {
     let world = World::with_key();
-    for name in ["Documents/x", "tools/bin/tool", "dotfiles/profile", "visible-data/x", "cache/x"] {
+    for name in
+        ["Documents/x", "tools/bin/tool", "dotfiles/profile", "visible-data/x", "cache/x", "runtime/x"]
+    {
         world.write(name, "");
     }
     std::os::unix::fs::symlink("dotfiles/profile", world.home(".profile")).unwrap();
@@ -215,7 +217,7 @@ fn home_hides_every_folder_that_acts_outside() {
         let mut command = world.pack(arguments);
         let path = format!("{}:{}", world.home("tools/bin").display(), std::env::var("PATH").unwrap());
         command.env("PATH", path).env("XDG_DATA_HOME", world.home("visible-data"));
-        command.env("PACK_HOME", world.home("cache/pack"));
+        command.env("PACK_HOME", world.home("cache/pack")).env("XDG_RUNTIME_DIR", world.home("runtime"));
         command
     };
     succeed(pack(&["key", "generate", "other"]));
@@ -224,7 +226,7 @@ fn home_hides_every_folder_that_acts_outside() {
     succeed(pack(&["install", "--yes", &package]));
     let shown = out(&succeed(pack(&["run", "files"])));
     assert!(shown.contains("Documents"), "{shown}");
-    for hidden in ["tools", "dotfiles", "visible-data/", "cache/pack/packages"] {
+    for hidden in ["tools", "dotfiles", "visible-data/", "cache/pack/packages", "runtime"] {
         assert!(!shown.contains(hidden), "{hidden}: {shown}");
     }
     let listed: Vec<&str> = shown.lines().collect();

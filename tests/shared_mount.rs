@@ -67,6 +67,49 @@ fn launches_share_a_mount_that_stays_for_a_while() {
     eventually("the end of a keeper that was not to linger", || keepers_of(&world) == 0);
 }
 
+/// The number of the keeper that a launch has started and that runs now.
+fn keeper_started_by(launcher: u32) -> Option<i32> {
+    let parent = launcher.to_string();
+    std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        let (name, rest) = stat.split_once(") ")?;
+        let is_keeper = name.ends_with("(pack-keeper") && !rest.starts_with('Z');
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        (is_keeper && rest.split(' ').nth(1) == Some(parent.as_str())).then_some(number)
+    })
+}
+
+#[test]
+fn an_app_whose_mount_is_given_up_gets_errors() {
+    let world = World::with_key();
+    install(&world, &build(&world, 1));
+    let mut run = world.pack(["run", "--shell", "twin"]);
+    let mut app = run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut heard = BufReader::new(app.stdout.take().unwrap()).lines();
+    let mut ask = |script: &str| {
+        writeln!(app.stdin.as_ref().unwrap(), "{script}").unwrap();
+        heard.next().unwrap().unwrap()
+    };
+    assert_eq!(ask("cat /app/a"), "1");
+    // One more than are replaced.
+    let mut killed = None;
+    for _ in 0..6 {
+        let mut keeper = None;
+        eventually("another keeper", || {
+            keeper = keeper_started_by(app.id());
+            keeper.is_some() && keeper != killed
+        });
+        let number = rustix::process::Pid::from_raw(keeper.unwrap()).unwrap();
+        rustix::process::kill_process(number, rustix::process::Signal::KILL).unwrap();
+        killed = keeper;
+    }
+    // What it has not read yet it cannot read any more, and does not wait for.
+    assert_eq!(ask("timeout -s KILL 20 cat /app/b >/dev/null 2>&1; echo $?"), "1");
+    drop(app.stdin.take());
+    let told = app.wait_with_output().unwrap();
+    assert!(err(&told).contains("no other could go on"), "{}", err(&told));
+}
+
 #[test]
 fn settings_that_are_no_numbers_are_told() {
     let world = World::with_key();

@@ -139,9 +139,16 @@ fn top() -> io::Result<BTreeMap<String, TopLink>> {
 }
 
 /// Variables that name folders whose contents act outside of any sandbox: programs on PATH, menu entries, autostart,
-/// pack's own state.
-const ACTING_FOLDERS: &[&str] =
-    &["PACK_HOME", "PATH", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"];
+/// pack's own state, and sockets, among them those of the keepers, who hand out the devices that every app is served by.
+const ACTING_FOLDERS: &[&str] = &[
+    "PACK_HOME",
+    "PATH",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_RUNTIME_DIR",
+    "XDG_STATE_HOME",
+];
 
 /// The names at the top of the home folder that may be shown: visible folders and files, without those that hold
 /// something which acts outside of the sandbox ([`ACTING_FOLDERS`], and what hidden links point to: `~/.profile` may

@@ -1,6 +1,6 @@
 //! The first process of a sandbox: makes it, starts the app in it, and is its pid 1 until the app ends.
 //!
-//! 1. It ends when the launcher ends, whatever happens.
+//! 1. It closes what it inherited, and ends when the launcher ends, whatever happens.
 //! 2. It becomes user 0 of its user namespace: the kernel makes a devpts only where there is one.
 //! 3. Loopback comes up, where the network namespace is its own.
 //! 4. The root folder is made and entered ([`crate::sandbox::root`]); further user namespaces are limited, and then the
@@ -64,7 +64,7 @@ pub struct Task<'a> {
 
 /// Carries out the task, and ends the process with the app's status, 128 + N for a signal.
 pub fn run(task: Task<'_>) -> ! {
-    let status = match start(&task) {
+    let status = match close_inherited(&task).and_then(|()| start(&task)) {
         Ok(app) => {
             let Task { status, channel, images, .. } = task;
             // Closing the channel tells the launcher that the app runs; a mount that is held twice goes later.
@@ -84,6 +84,14 @@ fn report(channel: &OwnedFd, error: &StepError) {
     if let Ok(message) = serde_json::to_vec(error) {
         let _ = channel::send(channel, &message, &[]);
     }
+}
+
+/// Closes what the launcher has open besides. Above all its copies of the keepers' devices: while anybody holds one, the
+/// kernel has whoever reads wait for an answer, even where every keeper has ended and the launcher has given up.
+fn close_inherited(task: &Task<'_>) -> Result<(), StepError> {
+    let mut kept = vec![task.channel.as_fd(), task.status.as_fd(), task.images.package.as_fd()];
+    kept.extend(task.images.base.as_ref().map(AsFd::as_fd));
+    sys::descriptors::close_all_but(&kept).step("close inherited descriptors")
 }
 
 fn start(task: &Task<'_>) -> Result<Pid, StepError> {
