@@ -73,6 +73,7 @@ use crate::sandbox::step::{InStep, StepError};
 use crate::sys::clone::{Side, clone_process};
 use mount::Connection;
 pub use mount::attachable;
+use place::Entrance;
 pub use place::Place;
 use process::Task;
 pub use watch::Watch;
@@ -244,13 +245,18 @@ impl Keeper {
             // ECHILD: somebody has waited for it already.
             let _ = waitid(WaitId::PidFd(child.process.as_fd()), WaitIdOptions::EXITED);
         }
-        let now = Instant::now();
-        self.successions.retain(|then| now.duration_since(*then) < SUCCESSION_TIME);
-        self.successions.push(now);
-        let found = if self.successions.len() > self.options.successors {
-            Err(KeeperError::Ended)
-        } else {
-            self.find_or_start(Some(&connection))
+        let found = loop {
+            let now = Instant::now();
+            self.successions.retain(|then| now.duration_since(*then) < SUCCESSION_TIME);
+            self.successions.push(now);
+            if self.successions.len() > self.options.successors {
+                break Err(KeeperError::Ended);
+            }
+            match self.find_or_start(Some(&connection)) {
+                // Killed before it served: it counts like any other.
+                Err(KeeperError::Ended) => {}
+                found => break found,
+            }
         };
         match found {
             Ok(served) => self.served = Some(served),
@@ -291,7 +297,7 @@ impl Keeper {
             Found::Nobody => {
                 place.sweep();
                 match place.listen(&self.package.envelope_hash()) {
-                    Ok(listener) => self.start(Some(listener), predecessor),
+                    Ok(entrance) => self.start(Some(entrance), predecessor),
                     Err(_) => alone(),
                 }
             }
@@ -318,10 +324,10 @@ impl Keeper {
         }
     }
 
-    /// Starts a keeper, which others find through `listener`, or nobody.
+    /// Starts a keeper, which others find through `entrance`, or nobody.
     fn start(
         &self,
-        listener: Option<OwnedFd>,
+        entrance: Option<Entrance>,
         predecessor: Option<&Connection>,
     ) -> Result<Served, KeeperError> {
         // Read here, where an error has a type; the keeper gets it with the rest of the memory.
@@ -330,15 +336,14 @@ impl Keeper {
         reader.root()?;
         let user = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let (ours, theirs) = channel::pair().step("make a channel")?;
-        let public = listener.is_some();
+        let public = entrance.is_some();
         let task = Task {
             package: &self.package,
             label: &self.label,
             options: &self.options,
             user,
             channel: theirs,
-            lease: self.place.as_deref().filter(|_| public),
-            listener,
+            entrance,
             predecessor,
         };
         let namespaces = (libc::CLONE_NEWUSER | libc::CLONE_NEWNS) as u64;

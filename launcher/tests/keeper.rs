@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use mount_support::Case;
 use mount_support::mounted::{Stage, skip};
 use mount_support::tree::noise;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 use rustix::process::{Pid, Signal, kill_process};
 
 const ROUNDS: usize = 1000;
@@ -209,6 +210,33 @@ fn a_keeper_lingers_for_as_long_as_it_was_told_to() {
         // The launch had ended some time before this began to look.
         assert!(lasted + 200 >= least && lasted < least + 5000, "{linger}: {lasted} ms");
     }
+}
+
+#[test]
+fn who_only_looks_for_a_keeper_does_not_keep_it() {
+    let Some(scene) = Scene::new() else { return };
+    let pid = scene.stage.out().join("pid");
+    finish(scene.launch("500", &["--pid", pid.to_str().unwrap()], "true").output().unwrap());
+    let keeper = fs::read_to_string(&pid).unwrap().parse().unwrap();
+    let mut names = fs::read_dir(scene.place()).unwrap().map(|entry| entry.unwrap().path());
+    let name = names.find(|name| !name.ends_with("lock")).unwrap();
+    // One looks and goes, again and again; another stays, and never asks.
+    let mut there = Vec::new();
+    wait_for("the keeper goes on", || {
+        let looking = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+        if connect(&looking, &SocketAddrUnix::new(&name).unwrap()).is_err() {
+            return Some(());
+        }
+        if there.is_empty() {
+            there.push(looking);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        None
+    });
+    // It lets nobody in any more, and ends with the one who stays.
+    assert!(is_alive(keeper));
+    there.clear();
+    wait_for_end(keeper);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown};
 use rustix::process::Pid;
 
 use super::mount::Connection;
+use super::place::Entrance;
 use super::report::Reporter;
 use super::{DONE, MOUNT};
 use crate::sandbox::channel;
@@ -29,10 +30,17 @@ pub(super) struct Attendant<'a> {
     /// Readable once the listener's name is gone.
     lease: Option<OwnedFd>,
     linger: Duration,
-    /// Channels of the launches that are connected.
-    clients: Vec<Arc<OwnedFd>>,
-    /// Since when there are none.
+    clients: Vec<Client>,
+    /// Since when no client uses the mount.
     idle: Option<Instant>,
+}
+
+/// A launch that is connected.
+struct Client {
+    channel: Arc<OwnedFd>,
+    /// Whether it has asked for the mount. Who only connects may be somebody who looks for sockets that are left over, and
+    /// does not keep the mount.
+    uses: bool,
 }
 
 /// What there is to do.
@@ -50,22 +58,23 @@ impl<'a> Attendant<'a> {
         process: Pid,
         reporter: &'a Reporter,
         first: OwnedFd,
-        listener: Option<OwnedFd>,
-        lease: Option<OwnedFd>,
+        entrance: Option<Entrance>,
         linger: Duration,
     ) -> Attendant<'a> {
         let answer = [DONE, process.to_string().as_bytes()].concat();
+        let (listener, lease) = entrance.map(|Entrance { listener, lease }| (listener, lease)).unzip();
         let clients = Vec::new();
         let mut attendant =
             Attendant { connection, answer, reporter, listener, lease, linger, clients, idle: None };
-        attendant.add(first);
+        // It is about to ask.
+        attendant.add(first, true);
         attendant
     }
 
-    fn add(&mut self, channel: OwnedFd) {
+    fn add(&mut self, channel: OwnedFd, uses: bool) {
         let channel = Arc::new(channel);
         self.reporter.add(&channel);
-        self.clients.push(channel);
+        self.clients.push(Client { channel, uses });
     }
 
     /// Attends until nobody has used the mount for the time to linger.
@@ -88,10 +97,12 @@ impl<'a> Attendant<'a> {
 
     fn wait(&self) -> Result<Ready, StepError> {
         let waited = [&self.listener, &self.lease].into_iter().flatten();
-        let clients = self.clients.iter().map(|channel| &**channel);
+        let clients = self.clients.iter().map(|client| &*client.channel);
         let mut polled: Vec<PollFd<'_>> =
             waited.chain(clients).map(|descriptor| PollFd::new(descriptor, PollFlags::IN)).collect();
-        let left = self.idle.map(|since| self.linger.saturating_sub(since.elapsed()));
+        // Once it lets nobody in, it ends with the last client, whenever that is.
+        let idle = self.idle.filter(|_| self.listener.is_some());
+        let left = idle.map(|since| self.linger.saturating_sub(since.elapsed()));
         let left = left.map(|left| Timespec {
             tv_sec: left.as_secs().min(i64::MAX as u64) as i64,
             tv_nsec: left.subsec_nanos().into(),
@@ -110,21 +121,30 @@ impl<'a> Attendant<'a> {
     fn hear(&mut self, ready: &[bool]) {
         let mut ready = ready.iter();
         let (connection, answer, reporter) = (self.connection, &self.answer, self.reporter);
-        self.clients.retain(|client| {
-            let stays = !ready.next().is_some_and(|ready| *ready) || lend(connection, answer, client);
+        self.clients.retain_mut(|client| {
+            if !ready.next().is_some_and(|ready| *ready) {
+                return true;
+            }
+            let stays = lend(connection, answer, &client.channel);
+            client.uses |= stays;
             if !stays {
-                reporter.remove(client);
+                reporter.remove(&client.channel);
             }
             stays
         });
     }
 
     fn let_in(&mut self) {
-        while let Some(listener) = &self.listener
-            && let Ok(channel) = accept_with(listener, SocketFlags::CLOEXEC)
-        {
-            if self.clients.len() < CLIENTS_MOST {
-                self.add(channel);
+        while let Some(listener) = &self.listener {
+            match accept_with(listener, SocketFlags::CLOEXEC) {
+                Ok(channel) if self.clients.len() < CLIENTS_MOST => self.add(channel, false),
+                // Closed at once.
+                Ok(_) => {}
+                Err(Errno::AGAIN) => return,
+                Err(Errno::INTR) => {}
+                // Descriptors have run out. Who waits there is refused, and starts another keeper in the place of this one;
+                // to leave them waiting would make poll(2) return at once, for ever.
+                Err(_) => self.listener = None,
             }
         }
     }
@@ -132,13 +152,13 @@ impl<'a> Attendant<'a> {
     /// Whether the keeper is to end. In the end it shuts the way in, and looks once more for those who came before:
     /// from then on the kernel refuses whoever connects (unix_stream_connect in net/unix/af_unix.c).
     fn is_over(&mut self) -> bool {
-        if !self.clients.is_empty() {
+        if self.clients.iter().any(|client| client.uses) {
             self.idle = None;
             return false;
         }
         let idle = *self.idle.get_or_insert_with(Instant::now);
         if self.listener.is_none() {
-            return true;
+            return self.clients.is_empty();
         }
         if idle.elapsed() < self.linger {
             return false;

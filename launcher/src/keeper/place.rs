@@ -31,6 +31,13 @@ pub struct Place {
     folder: OwnedFd,
 }
 
+/// Where launches come in to a keeper.
+pub(super) struct Entrance {
+    pub(super) listener: OwnedFd,
+    /// Readable once the listener's name is gone, whoever took it away and however.
+    pub(super) lease: OwnedFd,
+}
+
 /// Held while a keeper is started.
 pub(super) struct Lock(#[allow(dead_code, reason = "its being open is what it is for")] OwnedFd);
 
@@ -109,12 +116,16 @@ impl Place {
     }
 
     /// Makes the socket of a package's keeper, in the place of what was there. Under the lock.
-    pub(super) fn listen(&self, package: &Hash) -> io::Result<OwnedFd> {
+    ///
+    /// It fails as well where the user has no inotify instance left, of which there are often 128
+    /// (`fs.inotify.max_user_instances`): a keeper that does not learn that its package was removed is not to be shared.
+    pub(super) fn listen(&self, package: &Hash) -> io::Result<Entrance> {
         self.release(package)?;
         let listener = new_socket(SocketFlags::NONBLOCK)?;
         bind(&listener, &self.address(&package.to_string())?)?;
         listen(&listener, BACKLOG)?;
-        Ok(listener)
+        let lease = self.lease(package)?;
+        Ok(Entrance { listener, lease })
     }
 
     /// Takes away the sockets that nobody listens at. Under the lock.
@@ -132,8 +143,7 @@ impl Place {
         }
     }
 
-    /// A descriptor that is readable once the name of the package's socket is gone, whoever took it away and however.
-    pub(super) fn lease(&self, package: &Hash) -> io::Result<OwnedFd> {
+    fn lease(&self, package: &Hash) -> io::Result<OwnedFd> {
         let lease = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         // Unlinking changes the number of links; the socket itself lives on as long as it is listened at.
         let changes = WatchFlags::ATTRIB | WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF;

@@ -10,7 +10,7 @@ use super::Options;
 use super::attendant::Attendant;
 use super::confinement;
 use super::mount::{Connection, DEVICES_MOST, can_be_shared};
-use super::place::Place;
+use super::place::Entrance;
 use super::report::Reporter;
 use crate::fuse::{Owner, Server, ask_again, serve};
 use crate::image::Reader;
@@ -32,9 +32,7 @@ pub(super) struct Task<'a> {
     /// To the launch that starts it.
     pub(super) channel: OwnedFd,
     /// Where other launches come in.
-    pub(super) listener: Option<OwnedFd>,
-    /// Where the listener has its name.
-    pub(super) lease: Option<&'a Place>,
+    pub(super) entrance: Option<Entrance>,
     /// The mount to go on with; otherwise a new one is made.
     pub(super) predecessor: Option<&'a Connection>,
 }
@@ -73,20 +71,17 @@ fn end(channel: &OwnedFd, result: Result<(), StepError>) -> ! {
 /// What [`prepare`] opened.
 struct Ready {
     connection: Connection,
-    lease: Option<OwnedFd>,
     reporter: Arc<Reporter>,
 }
 
 /// Leaves everything inherited behind, opens all that will be needed, and gives up the right to open more.
 fn prepare(task: &mut Task<'_>) -> Result<Ready, StepError> {
     replace_streams()?;
-    let lease = match task.lease {
-        Some(place) => Some(place.lease(&task.package.envelope_hash()).step("watch the socket's name")?),
-        None => None,
-    };
     let adopted = task.predecessor.map(Connection::copy).transpose()?;
     let mut kept = vec![task.channel.as_fd(), task.package.file().as_fd()];
-    kept.extend([&task.listener, &lease].into_iter().flatten().map(AsFd::as_fd));
+    kept.extend(
+        task.entrance.iter().flat_map(|entrance| [entrance.listener.as_fd(), entrance.lease.as_fd()]),
+    );
     kept.extend(adopted.iter().flat_map(Connection::descriptors));
     sys::descriptors::close_all_but(&kept).step("close inherited descriptors")?;
     // Away from the terminal, whose signals are for the app.
@@ -105,12 +100,12 @@ fn prepare(task: &mut Task<'_>) -> Result<Ready, StepError> {
         }
     };
     // What cannot be cloned is for one launch alone.
-    task.listener.take_if(|_| !can_be_shared(&connection.mount));
+    task.entrance.take_if(|_| !can_be_shared(&connection.mount));
     // It stays longer than whoever started it; what they had mounted shall not stay with it.
     root::enter_new_root()?;
     let reporter = Arc::new(Reporter::new(task.label));
     confinement::give_up_rights()?;
-    Ok(Ready { connection, lease, reporter })
+    Ok(Ready { connection, reporter })
 }
 
 /// The user has the same number inside the namespace as outside, and is the only one that it knows: files of anybody
@@ -135,7 +130,7 @@ fn processors() -> usize {
 
 /// Starts the threads, and attends to the launches until none is left.
 fn start(task: Task<'_>, reader: Reader, ready: Ready) -> ! {
-    let Ready { connection, lease, reporter } = ready;
+    let Ready { connection, reporter } = ready;
     let server = Server::new(reader, owner(&task), {
         let reporter = Arc::clone(&reporter);
         move |error| reporter.report(error)
@@ -145,7 +140,7 @@ fn start(task: Task<'_>, reader: Reader, ready: Ready) -> ! {
     let confined = Barrier::new(connection.devices.len() + 1);
     let adopted = task.predecessor.is_some();
     let process = rustix::process::getpid();
-    let Task { channel, listener, options, .. } = task;
+    let Task { channel, entrance, options, .. } = task;
     std::thread::scope(|scope| {
         let started = connection.devices.iter().try_for_each(|device| {
             let (server, filter, confined) = (&server, &filter, &confined);
@@ -164,7 +159,7 @@ fn start(task: Task<'_>, reader: Reader, ready: Ready) -> ! {
             end(&channel, started);
         }
         let linger = options.linger;
-        let attendant = Attendant::new(&connection, process, &reporter, channel, listener, lease, linger);
+        let attendant = Attendant::new(&connection, process, &reporter, channel, entrance, linger);
         // The threads end with the process: they wait for the kernel, which has no more to ask.
         exit_now(if attendant.run().is_ok() { 0 } else { FAILED })
     })
