@@ -39,6 +39,7 @@
 //! | a launch while the keeper is ending | the keeper shuts its socket, and only then looks whether somebody has come: who came before is served, who comes after is refused and starts another; who was let in by the kernel and never served sees the socket closed, and starts another |
 //! | refresh or removal while an app runs | the app's keeper has the image open and the app's connection; a new revision has another name |
 //! | a launcher killed while it starts a keeper | the lock is released with its last descriptor; the keeper has no client, and lingers |
+//! | a launch comes first when a keeper was killed | it knows nothing of the mount, and makes another one; those who use the old one find each other under a name of the mount's own |
 //! | a keeper that is stopped, or stuck | it does not answer in time: the launch starts one of its own, which nobody else finds |
 //!
 //! # A keeper that is killed
@@ -286,27 +287,42 @@ impl Keeper {
     fn find_or_start(&self, predecessor: Option<&Connection>) -> Result<Served, KeeperError> {
         let alone = || self.start(None, predecessor);
         let Some(place) = &self.place else { return alone() };
-        if let Found::Served(served) = self.find(place, predecessor) {
-            return Ok(served);
+        let names = self.names(predecessor);
+        for name in &names {
+            if let Found::Served(served) = self.find(place, name, predecessor) {
+                return Ok(served);
+            }
         }
         // Keepers are started one after another, so that a second one finds the first.
         let Ok(_lock) = place.lock() else { return alone() };
-        match self.find(place, predecessor) {
-            Found::Served(served) => Ok(served),
-            Found::Unusable => alone(),
-            Found::Nobody => {
-                place.sweep();
-                match place.listen(&self.package.envelope_hash()) {
-                    Ok(entrance) => self.start(Some(entrance), predecessor),
-                    Err(_) => alone(),
+        for name in &names {
+            match self.find(place, name, predecessor) {
+                Found::Served(served) => return Ok(served),
+                Found::Unusable => {}
+                Found::Nobody => {
+                    place.sweep();
+                    return match place.listen(name) {
+                        Ok(entrance) => self.start(Some(entrance), predecessor),
+                        Err(_) => alone(),
+                    };
                 }
             }
         }
+        alone()
+    }
+
+    /// The names that a keeper may have, in the order in which they are tried. That of the mount is for successors: they
+    /// have to find each other although a launch that knew nothing of them has taken the package's own name, since with
+    /// two keepers on one connection nobody answers what the first one of them to end had read.
+    fn names(&self, predecessor: Option<&Connection>) -> Vec<String> {
+        let package = self.package.envelope_hash().to_string();
+        let of_mount = predecessor.and_then(Connection::name).map(|mount| format!("{package}.{mount}"));
+        std::iter::once(package).chain(of_mount).collect()
     }
 
     /// Asks at a place. A failure of any kind is nobody, or somebody unusable: a launch can always start a keeper.
-    fn find(&self, place: &Place, predecessor: Option<&Connection>) -> Found {
-        let channel = match place.connect(&self.package.envelope_hash()) {
+    fn find(&self, place: &Place, name: &str, predecessor: Option<&Connection>) -> Found {
+        let channel = match place.connect(name) {
             Ok(Some(found)) => found,
             Ok(None) => return Found::Nobody,
             Err(_) => return Found::Unusable,

@@ -301,6 +301,27 @@ fn a_killed_keeper_is_followed_by_one_for_all_its_launches() {
 }
 
 #[test]
+fn successors_find_each_other_although_a_launch_came_first() {
+    let Some(scene) = Scene::new() else { return };
+    let mut old = [scene.session("first"), scene.session("second")];
+    let (killed, device) = (old[0].keeper(), old[0].ask(DEVICE));
+    let all = |which: Signal| old.iter().for_each(|session| signal(session.child.id() as i32, which));
+    all(Signal::STOP);
+    signal(killed, Signal::KILL);
+    let mut new = scene.session("third");
+    all(Signal::CONT);
+    let keepers = wait_for("a launch stays with a dead keeper", || {
+        let keepers = [old[0].keeper(), old[1].keeper()];
+        (!keepers.contains(&killed)).then_some(keepers)
+    });
+    // Two keepers on one connection would leave what one of them has read without an answer when it ends.
+    assert_eq!(keepers[0], keepers[1]);
+    assert_ne!(keepers[0], new.keeper());
+    assert_ne!(new.ask(DEVICE), device);
+    assert_eq!([old[0].ask(DEVICE), old[1].ask(DEVICE)], [device.clone(), device]);
+}
+
+#[test]
 fn a_mount_that_is_given_up_gives_errors_and_the_next_launch_mends_it() {
     let Some(scene) = Scene::new() else { return };
     let mut session = scene.session_that("session", &["--successors", "0"]);

@@ -87,6 +87,11 @@ impl Connection {
     pub(super) fn is_same(&self, other: &Connection) -> bool {
         matches!((device_of(&self.mount), device_of(&other.mount)), (Some(a), Some(b)) if a == b)
     }
+
+    /// What tells this mount from every other one that lives: its device number.
+    pub(super) fn name(&self) -> Option<String> {
+        device_of(&self.mount).map(|(major, minor)| format!("{major}:{minor}"))
+    }
 }
 
 /// The device number of a mount. The server is not asked: there may be none.

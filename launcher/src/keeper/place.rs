@@ -4,10 +4,11 @@
 //! $XDG_RUNTIME_DIR/pack/
 //!   lock        held (flock(2)) while a keeper is started
 //!   HASH        socket of the keeper of the package with that envelope hash
+//!   HASH.DEVICE socket of one that follows the keeper of an earlier mount of the package, where HASH is another's now
 //! ```
 //!
-//! A socket that nobody listens at is a leftover. Sockets are made and taken away under the lock only; that a keeper took
-//! its last connection needs none, since a connection without an answer counts for nothing.
+//! A socket that nobody listens at is a leftover. Sockets are made, and leftovers taken away, under the lock only; that a
+//! keeper took its last connection needs none, since a connection without an answer counts for nothing.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -73,17 +74,21 @@ impl Place {
     /// # Errors
     /// The kernel's; that there is none is no error.
     pub fn release(&self, package: &Hash) -> io::Result<()> {
-        match unlinkat(&self.folder, package.to_string(), AtFlags::empty()) {
+        self.remove(&package.to_string())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match unlinkat(&self.folder, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Connects to the keeper of a package; nothing where nobody listens.
-    pub(super) fn connect(&self, package: &Hash) -> io::Result<Option<OwnedFd>> {
+    /// Connects to the keeper with a name; nothing where nobody listens.
+    pub(super) fn connect(&self, name: &str) -> io::Result<Option<OwnedFd>> {
         // A keeper that is stuck lets its backlog fill; that shall not hold anybody up.
         let channel = new_socket(SocketFlags::NONBLOCK)?;
-        match connect(&channel, &self.address(&package.to_string())?) {
+        match connect(&channel, &self.address(name)?) {
             Ok(()) => {}
             Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -115,16 +120,16 @@ impl Place {
         }
     }
 
-    /// Makes the socket of a package's keeper, in the place of what was there. Under the lock.
+    /// Makes the socket of a keeper, in the place of what was there. Under the lock.
     ///
     /// It fails as well where the user has no inotify instance left, of which there are often 128
     /// (`fs.inotify.max_user_instances`): a keeper that does not learn that its package was removed is not to be shared.
-    pub(super) fn listen(&self, package: &Hash) -> io::Result<Entrance> {
-        self.release(package)?;
+    pub(super) fn listen(&self, name: &str) -> io::Result<Entrance> {
+        self.remove(name)?;
         let listener = new_socket(SocketFlags::NONBLOCK)?;
-        bind(&listener, &self.address(&package.to_string())?)?;
+        bind(&listener, &self.address(name)?)?;
         listen(&listener, BACKLOG)?;
-        let lease = self.lease(package)?;
+        let lease = self.lease(name)?;
         Ok(Entrance { listener, lease })
     }
 
@@ -143,11 +148,11 @@ impl Place {
         }
     }
 
-    fn lease(&self, package: &Hash) -> io::Result<OwnedFd> {
+    fn lease(&self, name: &str) -> io::Result<OwnedFd> {
         let lease = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         // Unlinking changes the number of links; the socket itself lives on as long as it is listened at.
         let changes = WatchFlags::ATTRIB | WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF;
-        inotify::add_watch(&lease, self.path(&package.to_string()), changes)?;
+        inotify::add_watch(&lease, self.path(name), changes)?;
         Ok(lease)
     }
 
