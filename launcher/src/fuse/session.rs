@@ -47,6 +47,7 @@ pub fn serve(server: &Server, device: impl AsFd) -> Result<(), SessionError> {
             Ok(_) | Err(Errno::NOENT | Errno::NODEV) => {}
             Err(error) => return Err(SessionError::Write(error.into())),
         }
+        server.traffic().answered();
         reply.shrink_to(REPLY_KEPT);
     }
 }
