@@ -120,15 +120,16 @@ impl Blocks {
     }
 
     /// Fills `output` with the contents of a block of a file that somebody wants whole and so will not want again:
-    /// copied from the cache if it is there, decompressed in place without keeping it if not.
+    /// copied from the cache if it is there, decompressed in place if not, and kept only where others wait for it.
+    /// `output` has the length that `block` says exactly.
     pub(super) fn data_in_place(&self, block: DataBlock, output: &mut [u8]) -> Result<(), ImageError> {
-        match self.data.get(block) {
-            Some(contents) => output.copy_from_slice(&contents),
-            None => {
-                self.load_data(block, output)?;
-            }
-        }
-        Ok(())
+        self.data.load_in_place(
+            block,
+            output,
+            |contents, output| output.copy_from_slice(contents),
+            |output| self.load_data(block, output).map(drop),
+            |output| Weighed { weight: output.len() + 64, value: output.into() },
+        )
     }
 
     fn load_data(&self, block: DataBlock, output: &mut [u8]) -> Result<usize, ImageError> {

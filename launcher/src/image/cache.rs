@@ -42,6 +42,14 @@ enum Slot<V> {
     Loading(Arc<Flight<V>>),
 }
 
+/// What was found of a key.
+enum Begun<'a, K: Copy + Eq + Hash, V> {
+    Ready(Arc<V>),
+    /// Nobody was loading it: now we are.
+    Ours(Landing<'a, K, V>),
+    Others(Arc<Flight<V>>),
+}
+
 /// A load under way.
 struct Flight<V> {
     answer: Mutex<Option<Result<Arc<V>, ImageError>>>,
@@ -59,17 +67,6 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         }
     }
 
-    /// Returns the value of `key` if it is there.
-    pub(super) fn get(&self, key: K) -> Option<Arc<V>> {
-        match self.shard(key).slots.get_mut(&key) {
-            Some(Slot::Ready { value, used, .. }) => {
-                *used = true;
-                Some(Arc::clone(value))
-            }
-            _ => None,
-        }
-    }
-
     /// Whether the value of `key` is there. It may be gone a moment later.
     pub(super) fn holds(&self, key: K) -> bool {
         matches!(self.shard(key).slots.get(&key), Some(Slot::Ready { .. }))
@@ -84,24 +81,51 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         key: K,
         load: impl FnOnce() -> Result<Weighed<V>, ImageError>,
     ) -> Result<Arc<V>, ImageError> {
-        let flight = {
-            let mut shard = self.shard(key);
-            match shard.slots.get_mut(&key) {
-                Some(Slot::Ready { value, used, .. }) => {
-                    *used = true;
-                    return Ok(Arc::clone(value));
-                }
-                Some(Slot::Loading(flight)) => Err(Arc::clone(flight)),
-                None => {
-                    let flight = Arc::new(Flight { answer: Mutex::new(None), landed: Condvar::new() });
-                    shard.slots.insert(key, Slot::Loading(Arc::clone(&flight)));
-                    Ok(flight)
-                }
+        match self.begin(key) {
+            Begun::Ready(value) => Ok(value),
+            Begun::Ours(landing) => landing.finish(load()),
+            Begun::Others(flight) => flight.wait(),
+        }
+    }
+
+    /// Has `load` write the value of `key` to `target`, where it is wanted, and does not keep it. Where the value is there
+    /// already, or somebody else is loading it, `copy` brings it to `target`; where others ask for it meanwhile, `keep`
+    /// makes a value of `target` for them.
+    ///
+    /// # Errors
+    /// As [`Cache::get_or_load`].
+    pub(super) fn load_in_place<T: ?Sized>(
+        &self,
+        key: K,
+        target: &mut T,
+        copy: impl FnOnce(&V, &mut T),
+        load: impl FnOnce(&mut T) -> Result<(), ImageError>,
+        keep: impl FnOnce(&T) -> Weighed<V>,
+    ) -> Result<(), ImageError> {
+        match self.begin(key) {
+            Begun::Ready(value) => copy(&value, target),
+            Begun::Ours(landing) => {
+                let loaded = load(target);
+                landing.finish_in_place(loaded, || keep(target))?;
             }
-        };
-        match flight {
-            Ok(own) => Landing { cache: self, key, flight: own, landed: false }.finish(load()),
-            Err(others) => others.wait(),
+            Begun::Others(flight) => copy(&*flight.wait()?, target),
+        }
+        Ok(())
+    }
+
+    fn begin(&self, key: K) -> Begun<'_, K, V> {
+        let mut shard = self.shard(key);
+        match shard.slots.get_mut(&key) {
+            Some(Slot::Ready { value, used, .. }) => {
+                *used = true;
+                Begun::Ready(Arc::clone(value))
+            }
+            Some(Slot::Loading(flight)) => Begun::Others(Arc::clone(flight)),
+            None => {
+                let flight = Arc::new(Flight { answer: Mutex::new(None), landed: Condvar::new() });
+                shard.slots.insert(key, Slot::Loading(Arc::clone(&flight)));
+                Begun::Ours(Landing { cache: self, key, flight, landed: false })
+            }
         }
     }
 
@@ -178,6 +202,25 @@ impl<K: Copy + Eq + Hash, V> Landing<'_, K, V> {
         }
     }
 
+    /// As [`Landing::finish`], but keeps nothing unless somebody waits for it.
+    fn finish_in_place(
+        mut self,
+        loaded: Result<(), ImageError>,
+        keep: impl FnOnce() -> Weighed<V>,
+    ) -> Result<(), ImageError> {
+        if loaded.is_ok() {
+            let mut shard = self.cache.shard(self.key);
+            // One is the slot's and one is ours. Who waits took one under this lock.
+            if Arc::strong_count(&self.flight) == 2 {
+                shard.slots.remove(&self.key);
+                drop(shard);
+                self.landed = true;
+                return Ok(());
+            }
+        }
+        self.finish(loaded.map(|()| keep())).map(drop)
+    }
+
     fn answer(&self, answer: Result<Arc<V>, ImageError>) {
         *lock(&self.flight.answer) = Some(answer);
         self.flight.landed.notify_all();
@@ -252,6 +295,55 @@ mod tests {
     }
 
     #[test]
+    fn what_is_loaded_in_place_is_loaded_once_and_kept_only_for_those_who_wait() {
+        let cache = Cache::<u64, usize>::new(1 << 20);
+        let (loads, start) = (AtomicUsize::new(0), Barrier::new(8));
+        let load = |pause: u64| {
+            let mut target = 0;
+            let loaded = cache.load_in_place(
+                7,
+                &mut target,
+                |value, target| *target = *value,
+                |target| {
+                    loads.fetch_add(1, Ordering::SeqCst);
+                    std::thread::sleep(std::time::Duration::from_millis(pause));
+                    *target = 5;
+                    Ok(())
+                },
+                |target| Weighed { value: *target, weight: 1 },
+            );
+            loaded.map(|()| target)
+        };
+        // Alone: nothing is left behind.
+        assert_eq!(load(0), Ok(5));
+        assert!(!cache.holds(7));
+        assert_eq!(cache.shards.iter().map(|shard| lock(shard).slots.len()).sum::<usize>(), 0);
+        loads.store(0, Ordering::SeqCst);
+        // Four in place and four who want it kept.
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let (load, start, cache, loads) = (&load, &start, &cache, &loads);
+                scope.spawn(move || {
+                    start.wait();
+                    let value = match number % 2 {
+                        0 => load(100).unwrap(),
+                        _ => *cache
+                            .get_or_load(7, || {
+                                loads.fetch_add(1, Ordering::SeqCst);
+                                std::thread::sleep(std::time::Duration::from_millis(100));
+                                weighed(5)
+                            })
+                            .unwrap(),
+                    };
+                    assert_eq!(value, 5);
+                });
+            }
+        });
+        assert_eq!(loads.load(Ordering::SeqCst), 1);
+        assert!(cache.holds(7));
+    }
+
+    #[test]
     fn a_load_that_panics_does_not_leave_others_waiting() {
         let cache = Cache::<u64, usize>::new(1 << 20);
         let loading = Barrier::new(2);
@@ -284,9 +376,9 @@ mod tests {
         let slots: usize = cache.shards.iter().map(|shard| lock(shard).slots.len()).sum();
         let clock: usize = cache.shards.iter().map(|shard| lock(shard).clock.len()).sum();
         assert_eq!((slots, clock), (weight / 10, weight / 10));
-        assert!(cache.get(0).is_some());
+        assert!(cache.holds(0));
         // A value larger than the limit is kept alone.
         cache.get_or_load(1 << 40, || weighed(limit * 2)).unwrap();
-        assert!(cache.get(1 << 40).is_some());
+        assert!(cache.holds(1 << 40));
     }
 }
