@@ -18,7 +18,6 @@ pub mod reply;
 pub mod request;
 mod server;
 mod session;
-mod traffic;
 
 pub use server::{Answer, Owner, Server};
 pub use session::{SessionError, ask_again, serve};

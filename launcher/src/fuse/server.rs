@@ -6,7 +6,6 @@ use pack_schemas::squashfs::{InodeDetail, InodeKind, Reference};
 
 use super::reply::{Attributes, FolderEntry, Reply, Settings, mode_type};
 use super::request::{Initialise, Operation, Request, RequestError};
-use super::traffic::Traffic;
 use crate::image::{Entry, EntryCookie, ImageError, Node, Reader, Seek};
 
 /// Whom the files are shown as owned by. The ids in an image are those of the machine that made it and mean nothing
@@ -25,7 +24,6 @@ pub struct Server {
     owner: Owner,
     /// Most pages of one read.
     max_pages: u16,
-    traffic: Traffic,
     /// Told of every request that the image could not answer.
     report: Box<dyn Fn(&ImageError) + Send + Sync>,
 }
@@ -98,12 +96,7 @@ impl Server {
         // Asked here, since a confined thread may not ask.
         let max_pages =
             (READ_MOST as usize / rustix::param::page_size()).clamp(1, usize::from(u16::MAX)) as u16;
-        Server { reader, owner, max_pages, traffic: Traffic::new(), report: Box::new(report) }
-    }
-
-    /// When requests come.
-    pub(super) fn traffic(&self) -> &Traffic {
-        &self.traffic
+        Server { reader, owner, max_pages, report: Box::new(report) }
     }
 
     /// Answers the bytes of one request, as [`serve`](super::serve) reads it from /dev/fuse. Whatever they are: the kernel is as

@@ -30,9 +30,8 @@ const ALLOWED: &[(&str, &[Condition])] = &[
     ("read", &[]),
     ("pread64", &[]),
     ("write", &[]),
-    // Threads that wait for one another, or for a request that is about to come.
+    // Threads that wait for one another.
     ("futex", &[]),
-    ("sched_yield", &[]),
     // The allocator: memory of the process's own, never executable.
     ("brk", &[]),
     ("mmap", &[protection(NOTHING), argument(3, Test::AnyBit(libc::MAP_ANONYMOUS as u32))]),
