@@ -192,7 +192,7 @@ impl Reader {
         // Both are less than 2⁶³: the table lies in a file.
         let place = Place { block: start + u64::from(run.block), offset: run.offset };
         let cursor = Cursor::at_place(&self.blocks, table, place)?;
-        Ok(Some(Listing { cursor, size: directory.size, at: run.at }))
+        Ok(Some(Listing { cursor, size: directory.size, at: run.at, scratch: [0; ENTRY_MOST] }))
     }
 
     /// The last run of a folder whose first name `before` accepts, by its index; the first run where it has none.
@@ -250,6 +250,8 @@ struct Listing<'a> {
     size: u32,
     /// Offset in the listing of what the cursor stands at.
     at: u32,
+    /// For an entry that lies across two blocks.
+    scratch: [u8; ENTRY_MOST],
 }
 
 impl Listing<'_> {
@@ -270,16 +272,18 @@ impl Listing<'_> {
         mut first: u32,
         visit: &mut dyn FnMut(&Entry<'_>) -> ControlFlow<()>,
     ) -> Result<(), ImageError> {
-        let mut previous = Name::EMPTY;
+        // In two places that take turns, since most of a lookup is going over names.
+        let (mut one, mut other) = (Name::EMPTY, Name::EMPTY);
+        let (mut previous, mut name) = (&mut one, &mut other);
         while self.at < self.size {
             let run = self.at;
             let header = self.header()?;
             for number in 0..header.entries {
-                let (reference, inode_number, kind, name) = self.entry(&header)?;
+                let (reference, inode_number, kind) = self.entry(&header, name)?;
                 if name.bytes() <= previous.bytes() {
                     return Err(self.malformed("its names are not in order"));
                 }
-                previous = name;
+                std::mem::swap(&mut previous, &mut name);
                 if number < first {
                     continue;
                 }
@@ -304,14 +308,19 @@ impl Listing<'_> {
         DirectoryHeader::parse(&bytes).map_err(|error| ImageError::Format { offset, error })
     }
 
-    fn entry(&mut self, header: &DirectoryHeader) -> Result<(Reference, u32, InodeKind, Name), ImageError> {
+    /// Reads an entry and puts its name into `name`.
+    fn entry(
+        &mut self,
+        header: &DirectoryHeader,
+        name: &mut Name,
+    ) -> Result<(Reference, u32, InodeKind), ImageError> {
         let offset = self.cursor.place().block;
         let wanted = ENTRY_MOST.min((self.size - self.at) as usize);
-        let mut scratch = [0; ENTRY_MOST];
-        let bytes = self.cursor.peek(wanted, &mut scratch)?;
+        let bytes = self.cursor.peek(wanted, &mut self.scratch)?;
         let (entry, size) =
             DirectoryEntry::parse(header, bytes).map_err(|error| ImageError::Format { offset, error })?;
-        let found = (entry.inode, entry.inode_number, entry.kind, Name::new(entry.name));
+        name.set(entry.name);
+        let found = (entry.inode, entry.inode_number, entry.kind);
         self.cursor.skip(size as u64)?;
         self.advance(size)?;
         Ok(found)
@@ -337,10 +346,9 @@ struct Name {
 impl Name {
     const EMPTY: Name = Name { bytes: [0; NAME_LIMIT], length: 0 };
 
-    fn new(name: &[u8]) -> Name {
-        let mut bytes = [0; NAME_LIMIT];
-        bytes[..name.len()].copy_from_slice(name);
-        Name { bytes, length: name.len() }
+    fn set(&mut self, name: &[u8]) {
+        self.bytes[..name.len()].copy_from_slice(name);
+        self.length = name.len();
     }
 
     fn bytes(&self) -> &[u8] {
