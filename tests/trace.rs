@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
@@ -28,10 +28,15 @@ fn an_install_and_a_run_use_no_set_uid_program_and_mount_nothing_outside() {
     let before = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     let trace = world.path("tmp/trace");
     let script = r#"set -e
-        strace -f -qq -s 300 -e trace=execve,mount,move_mount,clone3,clone,unshare,setns,pivot_root,umount2,setuid,setresuid \
+        strace -f -qq --pidns-translation -s 300 -e trace=execve,mount,move_mount,clone3,clone,unshare,setns,pivot_root,umount2,setuid,setresuid \
           -o "$1" sh -c '"$0" install --yes "$1" && "$0" run hello traced' "$2" "$3""#;
     let mut shell = world.command("sh");
-    shell.args(["-c", script, "sh"]).arg(&trace).arg(support::pack_binary()).arg(&package);
+    shell
+        .env("PACK_LINGER", "0")
+        .args(["-c", script, "sh"])
+        .arg(&trace)
+        .arg(support::pack_binary())
+        .arg(&package);
     let text = out(&succeed(shell));
     assert!(text.contains("Hello, traced!"), "{text}");
     let trace = std::fs::read_to_string(&trace).unwrap();
@@ -67,29 +72,55 @@ fn pid_of(line: &str) -> &str {
     line.split(' ').next().unwrap_or_default()
 }
 
-/// The processes that were made in new user and mount namespaces, and the children of those. In a pid namespace of its
-/// own a child's number is another than the tracer's; it is known then by turning up next.
+/// The processes that were made in new user and mount namespaces, and all that those made. A child may be seen at work
+/// before the call that made it returns, so the whole trace is read first.
 fn made_inside(trace: &str) -> HashSet<String> {
-    let (mut inside, mut seen, mut awaited) = (HashSet::new(), HashSet::new(), 0);
-    for line in trace.lines() {
+    let lines: Vec<&str> = trace.lines().collect();
+    let mut unfinished: HashMap<&str, usize> = HashMap::new();
+    let mut made = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
         let pid = pid_of(line);
-        if seen.insert(pid.to_owned()) && awaited > 0 && !inside.contains(pid) {
-            inside.insert(pid.to_owned());
-            awaited -= 1;
-        }
-        let made = line.contains(" clone3(") || line.contains(" clone(");
-        let apart = line.contains("CLONE_NEWNS") && line.contains("CLONE_NEWUSER");
-        if made && (apart || inside.contains(pid)) {
-            let child =
-                line.rsplit(" = ").next().and_then(|end| end.split_whitespace().next()).unwrap_or_default();
-            match child.parse::<u32>() {
-                // Numbers in the sandbox begin at 1; the tracer's are never as small.
-                Ok(number) if number > 100 => drop(inside.insert(child.to_owned())),
-                _ => awaited += 1,
+        let is = |calls: [&str; 2]| calls.iter().any(|call| line.contains(call));
+        if is([" clone(", " clone3("]) {
+            if line.contains("<unfinished ...>") {
+                unfinished.insert(pid, at);
+            } else {
+                made.push((pid, *line, child_of(line, &lines, at)));
             }
+        } else if is([" clone resumed", " clone3 resumed"])
+            && let Some(begun) = unfinished.remove(pid)
+        {
+            made.push((pid, lines[begun], child_of(line, &lines, begun)));
         }
     }
-    inside
+    let mut inside = HashSet::new();
+    loop {
+        let before = inside.len();
+        for (parent, call, child) in &made {
+            let apart = call.contains("CLONE_NEWNS") && call.contains("CLONE_NEWUSER");
+            if apart || inside.contains(*parent) {
+                inside.insert(child.clone());
+            }
+        }
+        if inside.len() == before {
+            return inside;
+        }
+    }
+}
+
+/// The child's number as the tracer counts, which it adds where the caller counts in a pid namespace of its own. It cannot
+/// for the sandbox's first process, which nobody may look into: that one's child is who turns up next.
+fn child_of(line: &str, lines: &[&str], begun: usize) -> String {
+    let result = line.rsplit(" = ").next().unwrap_or_default();
+    let number = result.split_once("/* ").map_or(result, |(_, translated)| translated);
+    let number = number.split_whitespace().next().unwrap_or_default();
+    // Numbers in the sandbox begin at 1; the tracer's are never as small.
+    if number.parse::<u32>().is_ok_and(|number| number > 100) {
+        return number.to_owned();
+    }
+    let known: HashSet<&str> = lines[..=begun].iter().map(|line| pid_of(line)).collect();
+    let next = lines[begun..].iter().map(|line| pid_of(line)).find(|pid| !known.contains(pid));
+    next.unwrap_or_default().to_owned()
 }
 
 #[test]
