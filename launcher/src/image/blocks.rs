@@ -112,9 +112,7 @@ impl Blocks {
     pub(super) fn data(&self, block: DataBlock) -> Result<Arc<Box<[u8]>>, ImageError> {
         self.data.get_or_load(block, || {
             let (BlockLength::Exactly(size) | BlockLength::AtMost(size)) = block.size;
-            // What stands in a spare one is overwritten, or cut off.
-            let spare = self.data.spare(|contents| contents.len() == size as usize);
-            let mut contents = spare.map_or_else(|| vec![0; size as usize], Vec::from);
+            let mut contents = vec![0; size as usize];
             let size = self.load_data(block, &mut contents)?;
             contents.truncate(size);
             Ok(Weighed { weight: size + 64, value: contents.into_boxed_slice() })

@@ -13,8 +13,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::ImageError;
 
 const SHARDS: usize = 8;
-/// As many as threads may be loading.
-const SPARES_MOST: usize = 4;
 
 /// A value and the bytes of memory that it counts for.
 pub(super) struct Weighed<V> {
@@ -27,8 +25,6 @@ pub(super) struct Cache<K, V> {
     shards: [Mutex<Shard<K, V>>; SHARDS],
     hasher: FixedHasher,
     shard_limit: usize,
-    /// Values that were evicted and nobody has any more.
-    spares: Mutex<Vec<V>>,
 }
 
 /// Without random keys: a publisher who makes keys collide slows down his own package.
@@ -68,25 +64,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
             shards: std::array::from_fn(|_| shard()),
             hasher: FixedHasher::default(),
             shard_limit: limit / SHARDS,
-            spares: Mutex::default(),
         }
-    }
-
-    /// Gives away a value that was evicted lately and that `fits`, for its memory: to give a large block back to the
-    /// kernel and to take another one from it costs more than to read a hash.
-    pub(super) fn spare(&self, fits: impl Fn(&V) -> bool) -> Option<V> {
-        let mut spares = lock(&self.spares);
-        let found = spares.iter().position(fits)?;
-        Some(spares.swap_remove(found))
-    }
-
-    fn keep_spare(&self, value: V) {
-        let mut spares = lock(&self.spares);
-        if spares.len() == SPARES_MOST {
-            // The oldest does not fit anybody.
-            spares.remove(0);
-        }
-        spares.push(value);
     }
 
     /// Whether the value of `key` is there. It may be gone a moment later.
@@ -159,9 +137,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
 }
 
 impl<K: Copy + Eq + Hash, V> Shard<K, V> {
-    /// Returns what was evicted, to be dropped when the lock is no longer held.
-    fn insert(&mut self, key: K, value: Arc<V>, weight: usize, limit: usize) -> Vec<Arc<V>> {
-        let mut evicted = Vec::new();
+    fn insert(&mut self, key: K, value: Arc<V>, weight: usize, limit: usize) {
         self.slots.insert(key, Slot::Ready { value, weight, used: false });
         self.clock.push_back(key);
         self.weight += weight;
@@ -174,14 +150,11 @@ impl<K: Copy + Eq + Hash, V> Shard<K, V> {
                 }
                 Some(Slot::Ready { weight, .. }) => {
                     self.weight -= *weight;
-                    if let Some(Slot::Ready { value, .. }) = self.slots.remove(&oldest) {
-                        evicted.push(value);
-                    }
+                    self.slots.remove(&oldest);
                 }
                 _ => {}
             }
         }
-        evicted
     }
 }
 
@@ -212,11 +185,13 @@ impl<K: Copy + Eq + Hash, V> Landing<'_, K, V> {
         match loaded {
             Ok(Weighed { value, weight }) => {
                 let value = Arc::new(value);
-                let limit = self.cache.shard_limit;
-                let evicted = self.cache.shard(self.key).insert(self.key, Arc::clone(&value), weight, limit);
+                self.cache.shard(self.key).insert(
+                    self.key,
+                    Arc::clone(&value),
+                    weight,
+                    self.cache.shard_limit,
+                );
                 self.answer(Ok(Arc::clone(&value)));
-                let unused = evicted.into_iter().filter_map(Arc::into_inner);
-                unused.for_each(|value| self.cache.keep_spare(value));
                 Ok(value)
             }
             Err(error) => {
@@ -402,9 +377,6 @@ mod tests {
         let clock: usize = cache.shards.iter().map(|shard| lock(shard).clock.len()).sum();
         assert_eq!((slots, clock), (weight / 10, weight / 10));
         assert!(cache.holds(0));
-        // What was evicted can be had once, as long as nobody else has it.
-        assert_eq!((0..10).filter_map(|_| cache.spare(|_| true)).count(), SPARES_MOST);
-        assert!(cache.spare(|_| true).is_none());
         // A value larger than the limit is kept alone.
         cache.get_or_load(1 << 40, || weighed(limit * 2)).unwrap();
         assert!(cache.holds(1 << 40));
