@@ -9,15 +9,7 @@ use crate::changing::Changing;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::permissions::Standing;
-use crate::plugs::{PlugName, find};
-
-/// Arguments of `pack connect`.
-#[derive(clap::Args)]
-pub struct Arguments {
-    /// The plug
-    #[arg(value_name = "PACKAGE:PLUG")]
-    plug: PlugName,
-}
+use crate::plugs::{Arguments, find};
 
 /// Connects the plug.
 pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Failure> {

@@ -9,15 +9,7 @@ use crate::changing::Changing;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::permissions::Standing;
-use crate::plugs::{PlugName, find};
-
-/// Arguments of `pack disconnect`.
-#[derive(clap::Args)]
-pub struct Arguments {
-    /// The plug
-    #[arg(value_name = "PACKAGE:PLUG")]
-    plug: PlugName,
-}
+use crate::plugs::{Arguments, find};
 
 /// Disconnects the plug. One that is not connected will not connect by itself any more either.
 pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Failure> {

@@ -84,9 +84,9 @@ enum Verb {
     /// Show which plugs of installed packages are connected
     Connections(connections::Arguments),
     /// Give a package what one of its plugs asks for
-    Connect(connect::Arguments),
+    Connect(plugs::Arguments),
     /// Take from a package what one of its plugs gives
-    Disconnect(disconnect::Arguments),
+    Disconnect(plugs::Arguments),
     /// Show the interfaces that plugs can ask for
     Interfaces(interfaces::Arguments),
     /// Run an app, confined

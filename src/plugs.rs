@@ -14,6 +14,14 @@ use crate::failure::Failure;
 use crate::info::open_image;
 use crate::permissions::{Asked, asked};
 
+/// Arguments of the verbs that change one plug.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The plug
+    #[arg(value_name = "PACKAGE:PLUG")]
+    pub plug: PlugName,
+}
+
 /// `PACKAGE:PLUG`.
 #[derive(Debug, Clone)]
 pub struct PlugName {

@@ -196,7 +196,11 @@ pub fn open(
 ) -> Result<Keeper, KeeperError> {
     let label = label.to_owned();
     let mut keeper = Keeper { package, label, options, place, served: None, successions: Vec::new() };
-    keeper.served = Some(keeper.find_or_start(None)?);
+    keeper.served = Some(match keeper.find_or_start(None) {
+        // Killed before it had answered. Whoever kills the next one too means it.
+        Err(KeeperError::Ended) => keeper.find_or_start(None)?,
+        found => found?,
+    });
     Ok(keeper)
 }
 

@@ -5,16 +5,17 @@ mod mount_support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use mount_support::Case;
 use mount_support::mounted::{Stage, skip};
+use mount_support::session::Session;
 use mount_support::tree::noise;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+use mount_support::{Case, wait_for};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType, connect, socket};
 use rustix::process::{Pid, Signal, kill_process};
 
 const ROUNDS: usize = 1000;
@@ -61,80 +62,40 @@ impl Scene {
         finish(self.launch(linger, &[], script).output().unwrap())
     }
 
-    /// A launch that answers questions: each line that it is given is a script.
-    fn session(&self, name: &str) -> Session {
+    /// A launch that answers questions.
+    fn session(&self, name: &str) -> Asked {
         self.session_that(name, &["--successors", "1000000"])
     }
 
-    fn session_that(&self, name: &str, options: &[&str]) -> Session {
+    fn session_that(&self, name: &str, options: &[&str]) -> Asked {
         let pid = self.stage.out().join(name);
-        let options = [&["--pid", pid.to_str().unwrap()], options].concat();
-        let script = "echo; while read -r line; do eval \"$line\"; echo; done";
-        let mut child = self
-            .launch(FOR_EVER, &options, script)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (input, output) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
-        let mut session = Session { child, input, output, pid };
-        session.hear();
-        session
+        let place = self.place();
+        let shared =
+            ["--place", place.to_str().unwrap(), "--linger", FOR_EVER, "--pid", pid.to_str().unwrap()];
+        let session = Session::start(&self.stage, &[&shared, options].concat(), &self.case.package());
+        Asked { session, pid }
     }
 }
 
-/// A launch that goes on until it is dropped or killed.
-struct Session {
-    child: Child,
-    input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
+/// A launch that goes on until it is ended, dropped or killed.
+struct Asked {
+    session: Session,
     pid: PathBuf,
 }
 
-impl Session {
+impl Asked {
     fn ask(&mut self, script: &str) -> String {
-        self.begin(script);
+        self.session.begin(script);
         self.hear()
     }
 
-    fn begin(&mut self, script: &str) {
-        writeln!(self.input.as_mut().unwrap(), "{script}").unwrap();
-    }
-
-    /// What was written up to an empty line.
     fn hear(&mut self) -> String {
-        let mut heard = String::new();
-        loop {
-            let mut line = String::new();
-            assert_ne!(self.output.read_line(&mut line).unwrap(), 0, "the launch has ended, after: {heard}");
-            if line == "\n" {
-                return heard.trim_end().to_owned();
-            }
-            heard.push_str(&line);
-        }
+        let heard = self.session.hear();
+        heard.rsplit_once("end ").unwrap().0.trim_end().to_owned()
     }
 
     fn keeper(&self) -> i32 {
         wait_for("no number of a keeper", || fs::read_to_string(&self.pid).ok()?.parse().ok())
-    }
-
-    /// Ends the launch, and gives what it wrote to its standard error.
-    fn end(mut self) -> String {
-        drop(self.input.take());
-        let mut errors = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
-        let status = self.child.wait().unwrap();
-        assert!(status.success(), "{status}: {errors}");
-        errors
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        // A test that failed leaves none behind.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -142,17 +103,6 @@ fn finish(output: Output) -> String {
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{text}{errors}", output.status);
     text.trim().to_owned()
-}
-
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 fn signal(process: i32, signal: Signal) {
@@ -183,11 +133,9 @@ fn launches_share_a_keeper_and_its_mount() {
     assert_eq!(first.keeper(), second.keeper());
     // It goes on without the launch that started it, and without any.
     let (keeper, device) = (first.keeper(), first.ask(DEVICE));
-    signal(first.child.id() as i32, Signal::KILL);
-    first.child.wait().unwrap();
+    first.session.kill();
     assert_eq!(second.ask("cat small"), "contents");
-    signal(second.child.id() as i32, Signal::KILL);
-    second.child.wait().unwrap();
+    second.session.kill();
     assert_eq!(scene.output(FOR_EVER, DEVICE), device);
     assert!(is_alive(keeper));
     // Who takes its name away ends it.
@@ -247,7 +195,7 @@ fn the_name_of_a_keeper_goes_with_the_folder_and_the_keeper_with_its_name() {
     // Who uses it is not disturbed.
     assert_eq!(session.ask("cat small"), "contents");
     let keeper = session.keeper();
-    session.end();
+    session.session.finish();
     wait_for_end(keeper);
 }
 
@@ -291,7 +239,7 @@ fn a_killed_keeper_is_followed_by_one_for_all_its_launches() {
             assert_eq!(session.ask(DEVICE), device);
         }
         let keepers: BTreeSet<i32> = wait_for("a launch stays with a dead keeper", || {
-            let keepers: BTreeSet<i32> = sessions.iter().map(Session::keeper).collect();
+            let keepers: BTreeSet<i32> = sessions.iter().map(Asked::keeper).collect();
             (!keepers.contains(&killed)).then_some(keepers)
         });
         assert_eq!(keepers.len(), 1, "{keepers:?}");
@@ -305,7 +253,7 @@ fn successors_find_each_other_although_a_launch_came_first() {
     let Some(scene) = Scene::new() else { return };
     let mut old = [scene.session("first"), scene.session("second")];
     let (killed, device) = (old[0].keeper(), old[0].ask(DEVICE));
-    let all = |which: Signal| old.iter().for_each(|session| signal(session.child.id() as i32, which));
+    let all = |which: Signal| old.iter().for_each(|asked| signal(asked.session.launcher(), which));
     all(Signal::STOP);
     signal(killed, Signal::KILL);
     let mut new = scene.session("third");
@@ -333,7 +281,7 @@ fn a_mount_that_is_given_up_gives_errors_and_the_next_launch_mends_it() {
         (answer == "failed\nfailed").then_some(answer)
     });
     assert!(!answer.contains("contents"));
-    let errors = session.end();
+    let errors = session.session.finish();
     assert!(errors.contains("Transport endpoint is not connected"), "{errors}");
     let line = "package hello x1: the process that served it has ended, and no other could go on";
     assert_eq!(errors.matches(line).count(), 1, "{errors}");
@@ -355,13 +303,62 @@ fn every_launch_is_told_of_damage_once() {
         }
     }
     for session in [first, second] {
-        let errors = session.end();
+        let errors = session.session.finish();
         assert_eq!(errors.matches("package hello x1: ").count(), 1, "{errors}");
         assert!(errors.contains("do not match the signed index"), "{errors}");
         let line = errors.lines().find(|line| line.starts_with("package")).unwrap();
         faults.push(line.to_owned());
     }
     assert_eq!(faults[0], faults[1]);
+}
+
+#[test]
+fn who_asks_and_never_reads_holds_nobody_up() {
+    let Some(scene) = Scene::new() else { return };
+    let mut session = scene.session("session");
+    let mut names = fs::read_dir(scene.place()).unwrap().map(|entry| entry.unwrap().path());
+    let name = names.find(|name| !name.ends_with("lock")).unwrap();
+    let flood = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+    connect(&flood, &SocketAddrUnix::new(&name).unwrap()).unwrap();
+    let begun = Instant::now();
+    // It is sent away in the end.
+    while rustix::net::send(&flood, b"mount 1", SendFlags::DONTWAIT | SendFlags::NOSIGNAL) != Err(Errno::PIPE)
+    {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the keeper goes on hearing");
+    }
+    let begun = Instant::now();
+    assert_eq!(scene.output(FOR_EVER, DEVICE), session.ask(DEVICE));
+    // A launch that has no answer goes round the keeper, after 3 seconds.
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_keeper_that_is_killed_while_it_starts_is_followed_by_another() {
+    let Some(scene) = Scene::new() else { return };
+    let mut killed = 0;
+    for round in 0..50 {
+        let place = scene.stage.out().join(round.to_string());
+        let mut launch = scene.launch_at(&place, "0", &[], "cat small");
+        let launch = launch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // setpriv becomes the launcher, whose first child is the keeper.
+        let children = format!("/proc/{0}/task/{0}/children", launch.id());
+        let child = wait_for("no child", || {
+            let children = fs::read_to_string(&children).ok()?;
+            // One that was quicker than this looks is no case for it.
+            let first = children.split_whitespace().next().map(|child| child.parse::<i32>().unwrap());
+            first.or_else(|| (!is_alive(launch.id() as i32)).then_some(0))
+        });
+        let is_keeper = |name: &str| ["mount-run", "pack-keeper"].contains(&name.trim());
+        if child != 0 && fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| is_keeper(&name))
+        {
+            // At another moment of its start each time.
+            std::thread::sleep(Duration::from_micros(round * 60));
+            signal(child, Signal::KILL);
+            killed += 1;
+        }
+        assert_eq!(finish(launch.wait_with_output().unwrap()), "contents", "round {round}");
+    }
+    assert!(killed > 25, "{killed}");
 }
 
 #[test]
@@ -399,11 +396,16 @@ fn race_of_reads_with_a_keeper_that_is_killed() {
     let mut session = scene.session("session");
     let hash = session.ask(READ);
     let device = session.ask(DEVICE);
+    let mut killed = 0;
     for round in 0..ROUNDS {
-        session.begin(READ);
+        let keeper = wait_for("the launch stays with a dead keeper", || {
+            Some(session.keeper()).filter(|keeper| *keeper != killed)
+        });
+        session.session.begin(READ);
         // At another moment of the read each time.
         std::thread::sleep(Duration::from_micros((round as u64 * 37) % 4000));
-        signal(session.keeper(), Signal::KILL);
+        signal(keeper, Signal::KILL);
+        killed = keeper;
         assert_eq!(session.hear(), hash, "round {round}");
         if round % 50 == 0 {
             // Somebody who comes just then finds the mount that is there, or makes one.

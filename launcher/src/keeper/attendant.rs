@@ -175,8 +175,9 @@ impl<'a> Attendant<'a> {
 /// Hears one message; false where the client is to be forgotten.
 fn lend(connection: &Connection, answer: &[u8], client: &OwnedFd) -> bool {
     match channel::receive(client) {
+        // Who asks and does not read is not waited for.
         Ok(Some(message)) if message.bytes == MOUNT => {
-            channel::send(client, answer, &connection.descriptors()).is_ok()
+            channel::send_at_once(client, answer, &connection.descriptors()).is_ok()
         }
         // Another version's word, or none at all.
         Ok(_) => false,

@@ -69,12 +69,21 @@ impl Place {
         Ok(Place { folder })
     }
 
-    /// Takes the name of a keeper's socket away, so that it ends as soon as nobody uses it, and nobody finds it any more.
+    /// Takes the names of a package's keepers away, so that each ends as soon as nobody uses it, and nobody finds it any
+    /// more.
     ///
     /// # Errors
     /// The kernel's; that there is none is no error.
     pub fn release(&self, package: &Hash) -> io::Result<()> {
-        self.remove(&package.to_string())
+        let package = package.to_string();
+        for entry in Dir::read_from(&self.folder)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy();
+            if name.split('.').next() == Some(&package) {
+                self.remove(&name)?;
+            }
+        }
+        Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -50,7 +50,7 @@ impl Reporter {
             if !known && listener.told.len() < TOLD_MOST {
                 listener.told.push(*fault);
                 // Who does not listen misses it; nobody waits for that.
-                let _ = channel::send_at_once(&listener.channel, &message);
+                let _ = channel::send_at_once(&listener.channel, &message, &[]);
             }
         }
     }

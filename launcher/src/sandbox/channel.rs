@@ -35,8 +35,8 @@ pub fn send(channel: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) ->
 ///
 /// # Errors
 /// As [`send`]; `WouldBlock` where there is no room.
-pub fn send_at_once(channel: impl AsFd, bytes: &[u8]) -> io::Result<()> {
-    send_with(channel, bytes, &[], SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+pub fn send_at_once(channel: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_with(channel, bytes, descriptors, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
 }
 
 fn send_with(

@@ -25,7 +25,7 @@ impl Session {
     pub fn start(stage: &Stage, options: &[&str], package: &Path) -> Session {
         let mut child = stage
             .mount_run(options, package)
-            .args(["timeout", "-s", "KILL", "120", "sh", "-c", SHELL])
+            .args(["timeout", "-s", "KILL", "600", "sh", "-c", SHELL])
             .env("PLACE", stage.at())
             .env("OUT", stage.out().join("result"))
             .env("TESTS", stage.folder.path().join("tests"))
@@ -51,19 +51,40 @@ impl Session {
     /// Has the shell do something, one line of script, and returns what it wrote to its standard output, and a last line
     /// `end STATUS`.
     pub fn tell(&mut self, script: &str) -> String {
+        self.begin(script);
+        self.hear()
+    }
+
+    /// Has the shell begin something; [`Session::hear`] waits for its end.
+    pub fn begin(&mut self, script: &str) {
         assert!(!script.contains('\n'));
         writeln!(self.commands.as_ref().unwrap(), "{script}").unwrap();
+    }
+
+    /// Returns what the shell wrote since it began, and a last line `end STATUS`.
+    pub fn hear(&mut self) -> String {
         let mut output = String::new();
         loop {
             let from = output.len();
             if self.lines.read_line(&mut output).unwrap() == 0 {
                 let errors = self.errors.take().unwrap().join().unwrap();
-                panic!("the shell ended at `{script}`: {output}{errors}");
+                panic!("the shell ended: {output}{errors}");
             }
             if output[from..].starts_with("end ") {
                 return output;
             }
         }
+    }
+
+    /// The launcher's process.
+    pub fn launcher(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// Kills the launcher.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Ends the shell, and with it the mount, and returns what was written to standard error, the reports among it.
@@ -72,6 +93,14 @@ impl Session {
         let errors = self.errors.take().unwrap().join().unwrap();
         assert!(self.child.wait().unwrap().success(), "{errors}");
         errors
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // A test that failed leaves none behind.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
