@@ -313,6 +313,7 @@ fn number(variable: &str) -> Result<Option<u64>, Failure> {
     text.parse().map(Some).map_err(|error| {
         Failure::usage(format!("the environment variable {variable} is no number: `{}`", visible(&text)))
             .because(&error)
+            .hint("give it a whole number, or leave it out")
     })
 }
 

@@ -119,6 +119,7 @@ fn settings_that_are_no_numbers_are_told() {
         run.env(variable, "1s");
         let said = err(&fail(run, 2));
         assert!(said.contains(&format!("{variable} is no number: `1s`")), "{said}");
+        assert!(said.contains("hint: give it a whole number"), "{said}");
     }
 }
 
