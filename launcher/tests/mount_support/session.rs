@@ -1,14 +1,16 @@
 //! A shell on a mounted package that is told what to do line by line, so that the package can be changed in between.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use super::mounted::Stage;
 
-/// Reads a line, does what it says in the mounted package, says how that ended. It is killed when a test hangs.
-const SHELL: &str = r#"cd "$PLACE" || exit 99
+/// Reads a line, does what it says in the mounted package, says how that ended. It is killed when a test hangs. What it
+/// says of errors goes to a file of its own: a line of the launcher's could come into the middle of it.
+const SHELL: &str = r#"cd "$PLACE" && exec 2>"$ERRORS" || exit 99
 while IFS= read -r line; do eval "$line" </dev/null; echo "end $?"; done"#;
 
 /// See the module.
@@ -17,16 +19,24 @@ pub struct Session {
     lines: BufReader<ChildStdout>,
     commands: Option<ChildStdin>,
     errors: Option<JoinHandle<String>>,
+    /// What the shell and its programs said of errors.
+    shell_errors: PathBuf,
 }
+
+/// How many sessions there were.
+static SESSIONS: AtomicUsize = AtomicUsize::new(0);
 
 impl Session {
     /// Mounts a package. In the shell's environment are `PLACE`, where the mount is, `OUT`, a file that can be written to,
     /// and `TESTS`, this very program.
     pub fn start(stage: &Stage, options: &[&str], package: &Path) -> Session {
+        let number = SESSIONS.fetch_add(1, Ordering::Relaxed);
+        let shell_errors = stage.out().join(format!("errors.{number}"));
         let mut child = stage
             .mount_run(options, package)
             .args(["timeout", "-s", "KILL", "600", "sh", "-c", SHELL])
             .env("PLACE", stage.at())
+            .env("ERRORS", &shell_errors)
             .env("OUT", stage.out().join("result"))
             .env("TESTS", stage.folder.path().join("tests"))
             .stdin(Stdio::piped())
@@ -42,7 +52,7 @@ impl Session {
         });
         let lines = BufReader::new(child.stdout.take().unwrap());
         let commands = child.stdin.take();
-        let mut session = Session { child, lines, commands, errors: Some(errors) };
+        let mut session = Session { child, lines, commands, errors: Some(errors), shell_errors };
         // From here on it is mounted.
         assert_eq!(session.tell(":"), "end 0\n");
         session
@@ -87,12 +97,13 @@ impl Session {
         self.child.wait().unwrap();
     }
 
-    /// Ends the shell, and with it the mount, and returns what was written to standard error, the reports among it.
+    /// Ends the shell, and with it the mount, and returns what was written to standard error: first by the launcher, then
+    /// by the shell.
     pub fn finish(mut self) -> String {
         drop(self.commands.take());
         let errors = self.errors.take().unwrap().join().unwrap();
         assert!(self.child.wait().unwrap().success(), "{errors}");
-        errors
+        errors + &std::fs::read_to_string(&self.shell_errors).unwrap()
     }
 }
 
