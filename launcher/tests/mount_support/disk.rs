@@ -34,25 +34,20 @@ impl Disk {
         let folder = super::folder();
         let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(folder.path(), everybody).unwrap();
-        let [backing, at] = ["backing", "disk"].map(|name| folder.path().join(name));
+        let [backing, at, files] = ["backing", "disk", "files"].map(|name| folder.path().join(name));
         File::create(&backing).unwrap().set_len(SIZE).unwrap();
-        fs::create_dir(&at).unwrap();
+        [&at, &files].iter().for_each(|folder| fs::create_dir(folder).unwrap());
+        fs::copy(file, files.join("package")).unwrap();
+        // The file comes onto it without a mount: a loop device that was just let go may not be free yet.
         run(Command::new("mkfs.ext4")
-            .args(["-q", "-F", "-m0", "-b4096", "-O", "^has_journal"])
-            .arg(&backing));
-        let mount = |options: &str| {
-            Command::new("mount").args(["-o", options]).arg(&backing).arg(&at).output().unwrap()
-        };
-        let mounted = mount("loop");
+            .args(["-q", "-F", "-m0", "-b4096", "-O", "^has_journal", "-d"])
+            .args([&files, &backing]));
+        // Read-only: the file system has nothing to write to a broken disk.
+        let mounted = Command::new("mount").args(["-o", "loop,ro"]).arg(&backing).arg(&at).output().unwrap();
         if !mounted.status.success() {
             skip_because(&format!("no loop device: {}", String::from_utf8_lossy(&mounted.stderr).trim()));
             return None;
         }
-        fs::copy(file, at.join("package")).unwrap();
-        run(Command::new("umount").arg(&at));
-        // Read-only from here on: the file system has nothing to write to a broken disk.
-        let mounted = mount("loop,ro");
-        assert!(mounted.status.success(), "{}", String::from_utf8_lossy(&mounted.stderr));
         let contents = fs::read(&backing).unwrap();
         Some(Disk { _folder: folder, backing, at, contents })
     }
