@@ -25,9 +25,16 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
             return Err(Failure::new(format!("this pack has no interface `{}`", asked.interface))
                 .hint("`pack interfaces` lists those that it has"));
         }
-        Standing::Automatic | Standing::Question | Standing::Disconnected => {}
+        Standing::Unusable
+        | Standing::Automatic
+        | Standing::Question
+        | Standing::Changed
+        | Standing::Disconnected => {}
     }
-    let after = connected(&state, &name.plug, &asked.interface);
+    let connection = asked
+        .connect(true)
+        .map_err(|failure| Failure { message: format!("`{name}` cannot be connected"), ..failure })?;
+    let after = connected(&state, &name.plug, connection);
     changing
         .change(&ProgressBar::hidden(), |change| change.set_connections(&state, &after))
         .map_err(|error| Failure::new(format!("`{name}` is not connected")).because(&error))?;

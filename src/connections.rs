@@ -35,6 +35,12 @@ struct Row {
     manual: bool,
     /// Whether a person disconnected it.
     disconnected: bool,
+    /// Whether it asks for something else than what it was connected for.
+    changed: bool,
+    /// Whether the app offers the interface instead of using it.
+    slot: bool,
+    /// Its attributes.
+    attributes: std::collections::BTreeMap<String, serde_json::Value>,
     /// Whether this pack has the interface.
     known: bool,
     summary: String,
@@ -91,6 +97,9 @@ fn row(state: &PackageState, plug: Name, asked: &Asked) -> Row {
         connected: asked.standing == Standing::Connected,
         manual: state.connections.get(&plug).is_some_and(|connection| connection.manual),
         disconnected: asked.standing == Standing::Disconnected,
+        changed: asked.standing == Standing::Changed,
+        slot: asked.side == pack_schemas::interface::Side::Slot,
+        attributes: asked.attributes.clone(),
         known: asked.standing != Standing::Unknown,
         summary: asked.summary(),
         plug,
@@ -100,6 +109,7 @@ fn row(state: &PackageState, plug: Name, asked: &Asked) -> Row {
 fn cells(row: &Row) -> Vec<String> {
     let state = match row {
         Row { known: false, .. } => "unknown",
+        Row { changed: true, .. } => "changed, not connected",
         Row { connected: true, manual: true, .. } => "connected by you",
         Row { connected: true, .. } => "connected",
         Row { disconnected: true, .. } => "disconnected by you",

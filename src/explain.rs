@@ -1,10 +1,17 @@
 //! Tells a plan as a person would: each namespace, mount, variable and rule, and what asked for it.
 
-use pack_schemas::plan::{Access, Content, Entry, ImageRole, Layer, Network, Plan, Source};
+use pack_launcher::sandbox::landlock::restricts_files;
+use pack_schemas::interface::{Bus, BusRule, HostPattern};
+use pack_schemas::names::Name;
+use pack_schemas::plan::{
+    Access, Companion, Content, Entry, GrantedRule, ImageRole, Layer, Network, Plan, Processes, Source,
+};
 use pack_schemas::text::visible;
 
 /// The plan as lines of text. Text that comes from the package or the environment is made visible.
-pub fn explain(plan: &Plan) -> Vec<String> {
+///
+/// `landlock` is the version that the kernel has.
+pub fn explain(plan: &Plan, landlock: u32) -> Vec<String> {
     let mut lines =
         vec![format!("{}.{} (version {}, revision {})", plan.package, plan.app, plan.version, plan.revision)];
     let mut section = |title: &str, body: Vec<String>| {
@@ -14,7 +21,11 @@ pub fn explain(plan: &Plan) -> Vec<String> {
     };
     section("Namespaces of its own", namespaces(plan));
     section("Root folder, read-only, in the order in which it is made", columns(plan.root.iter().map(entry)));
-    section("Rights given up", rights(plan));
+    section("Rights given up", rights(plan, landlock));
+    let rules = bus_rules(plan);
+    if !rules.is_empty() {
+        section("Message buses", rules);
+    }
     section(
         "Environment, whole",
         columns(plan.environment.iter().map(|(name, setting)| {
@@ -29,38 +40,89 @@ fn namespaces(plan: &Plan) -> Vec<String> {
     let mut lines = vec![
         "user     the user's own id, no other, and no further user namespace below it".to_owned(),
         "mount    nothing of the host's but what is listed below".to_owned(),
-        "pid      the app's processes only; all end when the app ends".to_owned(),
-        "ipc, uts, cgroup".to_owned(),
     ];
+    if let Some(plug) = plan.system_calls.get("nested-sandbox") {
+        lines[0] =
+            format!("user     the user's own id, no other; sandboxes of its own below it  [plug {plug}]");
+    }
+    lines.push(match &plan.processes {
+        Processes::Own => "pid      the app's processes only; all end when the app ends".to_owned(),
+        Processes::Seen { because } => {
+            format!(
+                "pid      the app's processes only; those of the host are listed in /proc  [plug {because}]"
+            )
+        }
+        Processes::Shared { because } => format!("(the host's processes are shared)  [plug {because}]"),
+    });
+    lines.push(match plan.shared_memory.as_slice() {
+        [] => "ipc, uts, cgroup".to_owned(),
+        plugs => format!("uts, cgroup (the host's shared memory is shared)  [{}]", plug_list(plugs)),
+    });
     lines.push(match &plan.network {
         Network::Own => "network  a loopback interface and nothing else".to_owned(),
-        Network::Host { because, .. } => {
-            let plugs: Vec<String> = because.iter().map(|plug| format!("plug {plug}")).collect();
-            format!("(the host's network is shared: {})", plugs.join(", "))
+        Network::Hosts { hosts, ports, because } => {
+            let hosts: Vec<&str> = hosts.iter().map(HostPattern::as_str).collect();
+            format!(
+                "network  a loopback interface, and a proxy there that reaches {}{}  [{}]",
+                hosts.join(", "),
+                port_list(ports),
+                plug_list(because)
+            )
         }
+        Network::Host { because, .. } => format!("(the host's network is shared)  [{}]", plug_list(because)),
     });
     lines
 }
 
-fn rights(plan: &Plan) -> Vec<String> {
+fn plug_list(plugs: &[Name]) -> String {
+    plugs.iter().map(|plug| format!("plug {plug}")).collect::<Vec<_>>().join(", ")
+}
+
+fn port_list(ports: &[u16]) -> String {
+    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+    if ports.is_empty() { String::new() } else { format!(" on TCP ports {}", ports.join(", ")) }
+}
+
+fn rights(plan: &Plan, landlock: u32) -> Vec<String> {
     let mut lines = vec![
         "all capabilities, in every set; no_new_privs, so that no set-uid program gives any back".to_owned(),
         "system calls: mounts, namespaces, tracing, keyrings, bpf, io_uring, set-uid bits and others (seccomp)".to_owned(),
         "the terminal: the app gets one of its own, in a session of its own".to_owned(),
         "descriptors: all but the standard streams are closed".to_owned(),
     ];
-    if let Network::Host { connect, bind, .. } = plan.network {
+    for (group, plug) in &plan.system_calls {
+        lines.push(format!("but not the system calls of the group {group}  [plug {plug}]"));
+    }
+    lines.extend(wall(plan).into_iter().map(|(version, right)| match landlock >= version {
+        true => format!("{right} (Landlock)"),
+        false => format!("NOT {right}: that needs Landlock {version}, and this kernel has {landlock}"),
+    }));
+    lines
+}
+
+/// What Landlock takes away, and the version that it takes.
+fn wall(plan: &Plan) -> Vec<(u32, String)> {
+    let mut rights = Vec::new();
+    if restricts_files(plan) {
+        rights.push((2, "writing anywhere but where it is listed below, and changing mounts".to_owned()));
+    }
+    if !matches!(plan.processes, Processes::Shared { .. }) {
+        rights.push((6, "signals to processes outside".to_owned()));
+    }
+    if let Network::Host { connect, ports, bind, .. } = &plan.network {
         if plan.abstract_sockets_shut {
-            lines.push("abstract Unix sockets outside (Landlock, where the kernel has it)".to_owned());
+            rights.push((6, "abstract Unix sockets outside".to_owned()));
         }
-        if !connect {
-            lines.push("opening TCP connections (Landlock): no plug asked for it".to_owned());
+        match (connect, ports.as_slice()) {
+            (false, _) => rights.push((4, "opening TCP connections: no plug asked for it".to_owned())),
+            (true, []) => {}
+            (true, ports) => rights.push((4, format!("opening TCP connections but{}", port_list(ports)))),
         }
         if !bind {
-            lines.push("binding TCP ports (Landlock): no plug asked for it".to_owned());
+            rights.push((4, "binding TCP ports: no plug asked for it".to_owned()));
         }
     }
-    lines
+    rights
 }
 
 fn program(plan: &Plan) -> Vec<String> {
@@ -101,9 +163,59 @@ fn content(content: &Content) -> String {
             let layers: Vec<String> = layers.iter().map(layer).collect();
             format!("{}, read-only", layers.join(" over "))
         }
+        Content::Companion { companion } => behind(companion),
         Content::Proc => "proc of its own pid namespace".to_owned(),
         Content::Terminals => "pseudo-terminals of its own".to_owned(),
     }
+}
+
+/// What stands behind a socket of the app's.
+fn behind(companion: &Companion) -> String {
+    match companion {
+        Companion::Sound { server, play, record, .. } => {
+            let what = match (play, record) {
+                (true, true) => "playing and recording",
+                (true, false) => "playing, no recording",
+                (false, _) => "recording, no playing",
+            };
+            format!("the sound server at {server}, through a filter: {what}")
+        }
+        Companion::Wayland { server } => {
+            format!("the compositor at {server}, which is told that it serves an app")
+        }
+        Companion::Bus { address, rules, .. } => {
+            format!("the bus at {address}, through a filter of {} rules", rules.len())
+        }
+    }
+}
+
+/// What may be done on the buses, a line a rule.
+fn bus_rules(plan: &Plan) -> Vec<String> {
+    let rules = plan.root.iter().filter_map(|entry| match &entry.content {
+        Content::Companion { companion: Companion::Bus { bus, rules, .. } } => Some((bus, rules)),
+        _ => None,
+    });
+    let line = |bus: &Bus, granted: &GrantedRule| {
+        let bus = match bus {
+            Bus::Session => "session",
+            Bus::System => "system",
+            Bus::Accessibility => "accessibility",
+        };
+        let at = |path: &Option<String>| path.as_ref().map(|path| format!(" at {path}")).unwrap_or_default();
+        let rule = match &granted.rule {
+            BusRule::See(name) => format!("sees {}", name.as_str()),
+            BusRule::Talk(name) => format!("talks to {}", name.as_str()),
+            BusRule::Own(name) => format!("is {}", name.as_str()),
+            BusRule::Call { name, method, path } => {
+                format!("calls {} of {}{}", method.as_str(), name.as_str(), at(path))
+            }
+            BusRule::Broadcast { name, signal, path } => {
+                format!("hears {} of {}{}", signal.as_str(), name.as_str(), at(path))
+            }
+        };
+        [bus.to_owned(), rule, format!("plug {}", granted.because)]
+    };
+    columns(rules.flat_map(|(bus, rules)| rules.iter().map(move |rule| line(bus, rule))))
 }
 
 fn layer(layer: &Layer) -> String {

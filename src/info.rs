@@ -165,7 +165,9 @@ fn show_manifest(terminal: &Terminal, manifest: &Manifest, plugs: &BTreeMap<Name
         let standing = match asked.standing {
             Standing::Connected => "connected",
             Standing::Automatic | Standing::Question | Standing::Disconnected => "not connected",
+            Standing::Changed => "not connected: it asks for something else than before",
             Standing::Unknown => "unknown to this pack",
+            Standing::Unusable => "cannot be connected",
         };
         line(terminal, "plug:", &format!("{plug} ({standing}): {}", asked.summary()));
     }

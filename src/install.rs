@@ -114,7 +114,7 @@ pub fn own_keys(context: &Context) -> Result<BTreeSet<PublicKey>, Failure> {
 
 fn automatic(plugs: &BTreeMap<Name, Asked>) -> BTreeMap<Name, pack_schemas::state::Connection> {
     let by_itself = plugs.iter().filter(|(_, asked)| asked.standing == Standing::Automatic);
-    by_itself.map(|(plug, asked)| (plug.clone(), asked.connection(false))).collect()
+    by_itself.filter_map(|(plug, asked)| Some((plug.clone(), asked.connect(false).ok()?))).collect()
 }
 
 /// Says what is about to be installed.
@@ -199,8 +199,8 @@ fn untrusted(package: &Package, keys: &[PublicKey]) -> Failure {
     }
 }
 
-/// Asks about each plug that does not connect by itself. Where nobody can be asked, and `--yes` is not given, such a
-/// plug stays unconnected.
+/// Asks about each plug that does not connect by itself, and in an update about each that is new or asks for something
+/// else than before. Where nobody can be asked, and `--yes` is not given, such a plug stays unconnected.
 fn ask_permissions(
     context: &Context,
     arguments: &Arguments,
@@ -209,10 +209,20 @@ fn ask_permissions(
     wishes: &mut Wishes,
 ) {
     let name = &package.envelope().name;
-    for (plug, asked) in plugs.iter().filter(|(_, asked)| asked.standing == Standing::Question) {
-        let question = format!("{name} wants `{plug}`: {}. Allow it?", asked.summary());
+    for (plug, asked) in plugs {
+        let wants = match asked.standing {
+            Standing::Question => "wants",
+            Standing::Changed => "now wants",
+            Standing::Unusable | Standing::Unknown => {
+                context.terminal.warn(format!("`{plug}` is not connected: {}", asked.summary()));
+                continue;
+            }
+            Standing::Connected | Standing::Automatic | Standing::Disconnected => continue,
+        };
+        let Ok(connection) = asked.connect(true) else { continue };
+        let question = format!("{name} {wants} `{plug}`: {}. Allow it?", asked.summary());
         if arguments.yes || context.terminal.can_ask() && context.terminal.ask(&question) {
-            wishes.connect.insert(plug.clone(), asked.connection(true));
+            wishes.connect.insert(plug.clone(), connection);
         } else if context.terminal.can_ask() {
             wishes.decline.insert(plug.clone());
         } else {

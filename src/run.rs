@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pack_launcher::host::{self, Wanted};
+use pack_launcher::host::{self, Surroundings};
 use pack_launcher::image::{CacheSize, CheckedSource, ImageError, Reader};
 use pack_launcher::keeper::{self, Keeper, KeeperError, Place, Watch};
 use pack_launcher::package::Package;
@@ -126,7 +126,7 @@ fn launch(arguments: &Arguments, context: &Context) -> Result<ExitCode, Failure>
     };
     let plan = make_plan(arguments, &xdg, &folders, &opened, base.as_ref(), &app)?;
     if arguments.explain {
-        explain(&plan).iter().for_each(|line| context.terminal.print(line));
+        explain(&plan, host::landlock_version()).iter().for_each(|line| context.terminal.print(line));
         return Ok(ExitCode::SUCCESS);
     }
     let place = Place::open(&xdg.keepers()).ok().map(Arc::new);
@@ -251,14 +251,17 @@ fn make_plan(
     let failed = |error: &dyn std::error::Error| {
         Failure::new(format!("cannot plan the launch of `{}`", visible(&arguments.target()))).because(error)
     };
-    let host = host::gather(variables, &home, working_folder, wanted(opened, arguments.explain))
-        .map_err(|error| failed(&error))?;
+    let manifest = &opened.package.envelope().manifest;
+    let connections = &opened.state.connections;
+    let grants = plan::grants_of(manifest, app, connections).map_err(|error| failed(&error))?;
+    let surroundings = Surroundings { variables, home, working_folder, list_etc: arguments.explain };
+    let host = host::gather(surroundings, grants.iter()).map_err(|error| failed(&error))?;
     let request = Request {
-        manifest: &opened.package.envelope().manifest,
+        manifest,
         revision: opened.revision,
         app,
         shell: arguments.shell,
-        connections: &opened.state.connections,
+        connections,
         package: &opened.facts,
         base: base.map(|base| &base.facts),
         host: &host,
@@ -274,12 +277,6 @@ fn make_plan(
         }
         _ => failed(&error),
     })
-}
-
-/// Facts about the host that cost something are gathered only where a connected plug may need them.
-fn wanted(opened: &Opened, explain: bool) -> Wanted {
-    let connected = |interface| opened.state.connections.values().any(|c| c.interface.as_str() == interface);
-    Wanted { home: connected("home"), x11: connected("x11"), etc: explain }
 }
 
 /// Has a package mounted; gives the hold on its keeper, and the mount.

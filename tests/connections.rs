@@ -116,8 +116,14 @@ fn connections_are_json_as_well() {
 fn interfaces_are_listed_and_told_about() {
     let world = World::new();
     let listed = out(&succeed(world.pack(["interfaces"])));
-    for line in ["home          if you say so  reads and changes", "network       by itself"] {
-        assert!(listed.lines().any(|shown| shown.starts_with(line)), "{line}: {listed}");
+    for words in
+        [["home", "if you say so", "reads and changes the files"], ["network", "by itself", "opens network"]]
+    {
+        let shown = |line: &str| {
+            let cells: Vec<&str> = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+            cells.len() == 3 && cells[0] == words[0] && cells[1] == words[1] && cells[2].starts_with(words[2])
+        };
+        assert!(listed.lines().any(shown), "{words:?}: {listed}");
     }
     let told = out(&succeed(world.pack(["interfaces", "home"])));
     for part in [

@@ -279,6 +279,16 @@ macro_rules! hex_text {
 hex_text!(Hash, "hash");
 hex_text!(PublicKey, "key fingerprint");
 
+impl PackageName {
+    /// What desktops know the package's apps as: `pack.app.NAME`. An element of such an id begins with no digit
+    /// (D-Bus specification, "Valid Names"), so one is put behind `_`.
+    pub fn desktop_id(&self) -> String {
+        let name = self.as_str();
+        let escape = if name.starts_with(|first: char| first.is_ascii_digit()) { "_" } else { "" };
+        format!("pack.app.{escape}{name}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

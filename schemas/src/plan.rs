@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::interface::{Bus, BusRule, HostPattern};
 use crate::names::{Name, PackageName, Revision, Version};
 
 /// The whole of one launch.
@@ -24,6 +25,14 @@ pub struct Plan {
     /// Whether abstract Unix sockets outside the sandbox are shut off by Landlock. Where the network namespace is the
     /// app's own they are out of reach in any case.
     pub abstract_sockets_shut: bool,
+    /// How much the app sees of other processes.
+    pub processes: Processes,
+    /// The plugs for which the host's IPC namespace is shared; a namespace of its own where there is none.
+    pub shared_memory: Vec<Name>,
+    /// Groups of system calls (`schemas/system-calls.yaml`) that are not refused, and the plug that asked for each.
+    pub system_calls: BTreeMap<String, Name>,
+    /// What the desktop portal and the message bus know the app as; nothing where it reaches neither.
+    pub identity: Option<Identity>,
     /// What the root folder is made of, in the order in which it is made. The root is a tmpfs of its own, and is
     /// read-only from the moment when the last entry is in place.
     pub root: Vec<Entry>,
@@ -43,15 +52,59 @@ pub struct Plan {
 pub enum Network {
     /// A network namespace of its own, with nothing but a loopback interface.
     Own,
+    /// A namespace of its own, and a proxy on its loopback interface that reaches these hosts.
+    Hosts {
+        /// The hosts.
+        hosts: Vec<HostPattern>,
+        /// TCP ports that may be connected to; empty means any.
+        ports: Vec<u16>,
+        /// The plugs that asked for it.
+        because: Vec<Name>,
+    },
     /// The host's network namespace.
     Host {
         /// Whether TCP connections may be opened.
         connect: bool,
+        /// Only to these TCP ports; empty means any.
+        #[serde(default)]
+        ports: Vec<u16>,
         /// Whether TCP ports may be bound.
         bind: bool,
         /// The plugs that asked for it.
         because: Vec<Name>,
     },
+}
+
+/// The TCP port of the proxy on the loopback interface, where the network is [`Network::Hosts`].
+pub const PROXY_PORT: u16 = 3128;
+
+/// How much an app sees of the processes outside of its sandbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Processes {
+    /// Nothing: a pid namespace of its own.
+    #[default]
+    Own,
+    /// They are listed in its /proc; it has a pid namespace of its own and signals none of them.
+    Seen {
+        /// The plug that asked for it.
+        because: Name,
+    },
+    /// The host's pid namespace: the user's own processes can be signalled.
+    Shared {
+        /// The plug that asked for it.
+        because: Name,
+    },
+}
+
+/// What others know an app as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Identity {
+    /// Its id for the desktop: `pack.app.NAME`.
+    pub id: String,
+    /// A number for this launch.
+    pub instance: String,
 }
 
 /// An environment variable.
@@ -131,6 +184,11 @@ pub enum Content {
         /// Path inside the image.
         path: String,
     },
+    /// A socket behind which a process of pack's stands, outside of the sandbox.
+    Companion {
+        /// Which.
+        companion: Companion,
+    },
     /// Several folders laid over one another, the first on top, read-only.
     Overlay {
         /// The layers, at least two.
@@ -140,6 +198,47 @@ pub enum Content {
     Proc,
     /// The pseudo-terminals of the sandbox's own devpts.
     Terminals,
+}
+
+/// What stands behind a socket in the sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum Companion {
+    /// The user's sound server, through a filter.
+    Sound {
+        /// Absolute path of the server's socket.
+        server: String,
+        /// Absolute path of the file with the server's cookie, where there is one.
+        cookie: Option<String>,
+        /// Sounds can be played.
+        play: bool,
+        /// Sounds can be recorded.
+        record: bool,
+    },
+    /// The compositor itself, told by its security context protocol that it serves an app in a sandbox.
+    Wayland {
+        /// Absolute path of the compositor's socket.
+        server: String,
+    },
+    /// A message bus, through a filter (xdg-dbus-proxy).
+    Bus {
+        /// Which.
+        bus: Bus,
+        /// Its address (D-Bus specification, "Server Addresses").
+        address: String,
+        /// What may be done there.
+        rules: Vec<GrantedRule>,
+    },
+}
+
+/// A rule on a bus, and the plug that asked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct GrantedRule {
+    /// The rule.
+    pub rule: BusRule,
+    /// The plug.
+    pub because: Name,
 }
 
 /// A layer of an overlay.

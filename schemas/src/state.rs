@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::ImageFacts;
-use crate::manifest::{PackageType, RelativePath};
+use crate::interface::{Grant, Side};
+use crate::manifest::{Manifest, PackageType, RelativePath};
 use crate::names::{Hash, Name, PackageName, PublicKey, Revision, Version};
 
 /// The format version of `state.json` and of trusted keys that this program reads and writes.
@@ -82,14 +83,47 @@ pub struct InstalledRevision {
     pub facts: Option<ImageFacts>,
 }
 
-/// A plug that is connected.
+/// A plug or slot that is connected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Connection {
     /// The interface of the plug when it was connected; a plug that changes its interface is a new plug.
     pub interface: Name,
+    /// Whether the app uses the interface or offers it.
+    #[serde(default)]
+    pub side: Side,
+    /// Its attributes when it was connected; a plug that changes them asks for something else, and is a new plug.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, serde_json::Value>,
     /// Whether a person asked for it; otherwise the interface connects by itself.
     pub manual: bool,
+    /// What it grants, compiled when it was connected, so that no launch does it again.
+    #[serde(default)]
+    pub compiled: Compiled,
+}
+
+/// What a connection grants, and by which definitions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Compiled {
+    /// The edition of all definitions that it was compiled from; what another edition grants is compiled anew.
+    pub edition: u64,
+    /// The grants.
+    pub grants: Vec<Grant>,
+}
+
+impl Connection {
+    /// Whether it is the connection of what a manifest asks for now.
+    pub fn is_of(&self, manifest: &Manifest, name: &Name, side: Side) -> bool {
+        self.side == side
+            && self.interface == manifest.interface_of(name)
+            && self.attributes == manifest.attributes_of(name)
+    }
+
+    /// Whether both are of the same plug, asking for the same.
+    pub fn asks_the_same(&self, other: &Connection) -> bool {
+        self.side == other.side && self.interface == other.interface && self.attributes == other.attributes
+    }
 }
 
 /// A file outside the sandbox that belongs to a package.

@@ -163,7 +163,6 @@ fn keys_of_snapcraft_say_what_to_do_instead() {
     for (text, place, words, hint) in [
         ("confinement: classic\n", (1, 1), later, "plugs say what it may do"),
         ("assumes: [snapd2.5]\n", (1, 1), never, "leave it out"),
-        ("slots: {}\n", (1, 1), later, "network-bind"),
         ("layout: {}\n", (1, 1), later, "rootfs: merged"),
         ("hooks: {}\n", (1, 1), later, "when it starts"),
         ("adopt-info: x\n", (1, 1), never, "write version"),

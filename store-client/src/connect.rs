@@ -26,10 +26,10 @@ pub enum ConnectError {
 
 /// The state with a plug connected because a person asked for it. It stays so over refreshes, as long as the plug is one
 /// of the same interface.
-pub fn connected(state: &PackageState, plug: &Name, interface: &Name) -> PackageState {
+pub fn connected(state: &PackageState, plug: &Name, connection: Connection) -> PackageState {
     let mut after = state.clone();
     after.disconnected.remove(plug);
-    after.connections.insert(plug.clone(), Connection { interface: interface.clone(), manual: true });
+    after.connections.insert(plug.clone(), connection);
     after
 }
 

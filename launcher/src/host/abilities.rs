@@ -12,6 +12,7 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
 };
 
+use crate::sandbox::privileges::Proc;
 use crate::sandbox::seccomp::app_filter;
 use crate::sys;
 use crate::sys::clone::Side;
@@ -229,7 +230,8 @@ fn in_user_namespace(test: fn() -> io::Result<()>) -> io::Result<()> {
     let user = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     in_child(|| {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER | nix::sched::CloneFlags::CLONE_NEWNS)?;
-        crate::sandbox::privileges::map_ids((0, 0), user).map_err(|error| error.cause())?;
+        let mapped = Proc::open().and_then(|proc| proc.map_ids((0, 0), user));
+        mapped.map_err(|error| error.cause())?;
         test()
     })
 }

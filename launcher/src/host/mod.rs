@@ -1,6 +1,9 @@
 //! What this host is like: the facts that a plan is made from, and what `pack doctor` looks at ([`abilities`]).
 
 pub mod abilities;
+mod devices;
+mod places;
+mod session;
 mod x11;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,8 +12,11 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use pack_schemas::interface::{Bus, DeviceKind, Grant, Place, Root, UserFolder};
+
 use crate::plan::system::ETC_OF_HOST_BASE;
 
+pub use session::{SoundServer, WaylandServer};
 pub use x11::Display;
 
 /// The facts that a plan is made from.
@@ -26,8 +32,26 @@ pub struct HostFacts {
     pub variables: BTreeMap<String, String>,
     /// Names at the top of the user's home folder that may be shown to an app; sorted.
     pub home: Vec<String>,
+    /// Where the folders are that places are relative to; one that the environment does not name is not there.
+    pub roots: BTreeMap<Root, String>,
+    /// The user's folders for documents and so on, relative to the home folder.
+    pub user_folders: BTreeMap<UserFolder, String>,
+    /// Sockets that were found, by where they are shown.
+    pub sockets: BTreeMap<Place, String>,
+    /// Device nodes that were found, by the pattern and the kind that they had to match.
+    pub devices: BTreeMap<(String, Option<DeviceKind>), Vec<String>>,
+    /// Addresses of message buses that are there.
+    pub buses: BTreeMap<Bus, String>,
     /// The X11 display that the environment names.
     pub x11: Option<Display>,
+    /// The Wayland compositor that the environment names.
+    pub wayland: Option<WaylandServer>,
+    /// The sound server.
+    pub sound: Option<SoundServer>,
+    /// A number for this launch, which no other running app has.
+    pub instance: String,
+    /// The launcher's process id.
+    pub launcher: u32,
     /// The caller's working folder, where it is text.
     pub working_folder: Option<String>,
 }
@@ -68,37 +92,109 @@ const USERS_LIMIT: u64 = 4 << 20;
 /// Most files of users or groups are shorter, in bytes, and read at once.
 const USUAL_SIZE: usize = 8 << 10;
 
-/// Which facts are wanted: the ones that cost something only where a plug needs them.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Wanted {
-    /// List the home folder.
-    pub home: bool,
-    /// Look for the X11 display.
-    pub x11: bool,
+/// What the facts are gathered from.
+#[derive(Debug, Default)]
+pub struct Surroundings {
+    /// The caller's environment, where it is text.
+    pub variables: BTreeMap<String, String>,
+    /// The caller's home folder.
+    pub home: String,
+    /// The caller's working folder, where it is text.
+    pub working_folder: Option<String>,
     /// Look which names of /etc are there. Otherwise all are taken to be: what is not there is passed over when the root
     /// folder is made, and only a person who is told of it wants to know before.
-    pub etc: bool,
+    pub list_etc: bool,
 }
 
-/// Gathers the facts. `variables` is the caller's environment, `home` the caller's home folder.
+/// Gathers the facts: those that cost something only where one of the `grants` needs them.
 ///
 /// # Errors
 /// Where the host's root or the home folder cannot be listed.
-pub fn gather(
-    variables: BTreeMap<String, String>,
-    home: &str,
-    working_folder: Option<String>,
-    wanted: Wanted,
+pub fn gather<'a>(
+    surroundings: Surroundings,
+    grants: impl Iterator<Item = &'a Grant> + Clone,
 ) -> io::Result<HostFacts> {
-    Ok(HostFacts {
-        user: user(home),
+    let Surroundings { variables, home, working_folder, list_etc } = surroundings;
+    let user = user(&home);
+    let wants = |test: fn(&Grant) -> bool| grants.clone().any(test);
+    let mut facts = HostFacts {
         top: top()?,
-        etc: if wanted.etc { shown_of_etc() } else { all_of_etc() },
-        home: if wanted.home { shown_names(home, &variables)? } else { Vec::new() },
-        x11: if wanted.x11 { x11::find(&variables, home) } else { None },
+        etc: if list_etc { shown_of_etc() } else { all_of_etc() },
+        home: Vec::new(),
+        roots: places::roots(&variables, &user.home),
+        user_folders: BTreeMap::new(),
+        sockets: BTreeMap::new(),
+        devices: BTreeMap::new(),
+        buses: BTreeMap::new(),
+        x11: None,
+        wayland: None,
+        sound: None,
+        instance: instance(),
+        launcher: std::process::id(),
+        user,
         variables,
         working_folder,
-    })
+    };
+    if wants(|grant| matches!(grant, Grant::Home { .. } | Grant::UserFolder { .. })) {
+        let (shown, hidden) = home_names(&facts.user.home, &facts.variables)?;
+        facts.user_folders = places::user_folders(&facts.roots, &facts.user.home, &hidden);
+        facts.home = shown;
+    }
+    if wants(|grant| matches!(grant, Grant::X11 { .. })) {
+        facts.x11 = x11::find(&facts.variables, &facts.user.home);
+    }
+    if wants(|grant| matches!(grant, Grant::Wayland | Grant::X11 { unless_wayland: true })) {
+        facts.wayland = session::wayland(&facts.variables, &facts.roots);
+    }
+    if wants(|grant| matches!(grant, Grant::Sound { .. })) {
+        facts.sound = session::sound(&facts.variables, &facts.roots);
+    }
+    for grant in grants {
+        match grant {
+            Grant::Socket { at, inside, .. } => {
+                if let Some(path) = places::socket(at, &facts.variables, &facts.roots) {
+                    facts.sockets.insert(inside.clone(), path);
+                }
+            }
+            Grant::Devices { paths, only } => {
+                for pattern in paths {
+                    facts.devices.insert((pattern.clone(), *only), devices::find(pattern, *only));
+                }
+            }
+            Grant::Bus { bus, .. } => facts.find_bus(*bus),
+            Grant::Portals { .. } => facts.find_bus(Bus::Session),
+            _ => {}
+        }
+    }
+    Ok(facts)
+}
+
+impl HostFacts {
+    fn find_bus(&mut self, bus: Bus) {
+        if let Some(address) = session::bus(bus, &self.variables, &self.roots) {
+            self.buses.insert(bus, address);
+        }
+    }
+}
+
+/// The version of Landlock that the kernel has; 0 for none.
+pub fn landlock_version() -> u32 {
+    crate::sys::landlock::version().unwrap_or(0)
+}
+
+/// Where a socket at a place of the host's is shown inside: the runtime folder there is the sandbox's own.
+pub fn inside(place: &Place, user: u32) -> Option<String> {
+    match place.root {
+        Root::Host => Some(format!("/{}", place.path)),
+        Root::Runtime => Some(format!("{}/{}", crate::plan::system::runtime_folder(user), place.path)),
+        Root::Home | Root::Config | Root::Data => None,
+    }
+}
+
+/// A number that no other running app has: the launcher's process id, and the time, since ids come back.
+fn instance() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{}{:06}", std::process::id(), now.subsec_micros())
 }
 
 fn all_of_etc() -> Vec<String> {
@@ -152,8 +248,11 @@ const ACTING_FOLDERS: &[&str] = &[
 
 /// The names at the top of the home folder that may be shown: visible folders and files, without those that hold
 /// something which acts outside of the sandbox ([`ACTING_FOLDERS`], and what hidden links point to: `~/.profile` may
-/// be kept in `~/dotfiles`).
-fn shown_names(home: &str, variables: &BTreeMap<String, String>) -> io::Result<Vec<String>> {
+/// be kept in `~/dotfiles`); and the names of those.
+fn home_names(
+    home: &str,
+    variables: &BTreeMap<String, String>,
+) -> io::Result<(Vec<String>, BTreeSet<String>)> {
     let mut acting: Vec<PathBuf> = ACTING_FOLDERS
         .iter()
         .filter_map(|name| variables.get(*name))
@@ -176,7 +275,7 @@ fn shown_names(home: &str, variables: &BTreeMap<String, String>) -> io::Result<V
         acting.iter().flat_map(|path| tops(path, home).into_iter().chain(tops(path, &real_home))).collect();
     names.retain(|name| !acting.contains(name));
     names.sort();
-    Ok(names)
+    Ok((names, acting))
 }
 
 /// The name at the top of `home` below which `path` lies, as it is written and as its links lead.

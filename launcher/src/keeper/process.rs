@@ -15,7 +15,7 @@ use super::report::Reporter;
 use crate::fuse::{Owner, Server, ask_again, serve};
 use crate::image::Reader;
 use crate::package::Package;
-use crate::sandbox::privileges::map_ids;
+use crate::sandbox::privileges::Proc;
 use crate::sandbox::step::{InStep, StepError};
 use crate::sandbox::{channel, command_line, root};
 use crate::sys;
@@ -91,7 +91,7 @@ fn prepare(task: &mut Task<'_>) -> Result<Ready, StepError> {
     // For people who look at processes; without it they see the launcher's name.
     let _ = rustix::thread::set_name(PROCESS_NAME);
     command_line::overwrite(&format!("pack-keeper {}", task.label)).step("replace the command line")?;
-    map_ids(task.user, task.user)?;
+    Proc::open()?.map_ids(task.user, task.user)?;
     let connection = match adopted {
         Some(adopted) => adopted,
         None => {

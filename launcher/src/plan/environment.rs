@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use pack_schemas::interface::Grant;
 use pack_schemas::manifest::{App, Base, expand};
 use pack_schemas::names::Architecture;
-use pack_schemas::plan::{Reason, Setting};
+use pack_schemas::plan::{Companion, Content, Entry, Reason, Setting};
 
-use crate::plan::grants::cookie_path;
+use crate::host;
+use crate::plan::grants::{bus_variable, cookie_path, pulse_socket, wayland_socket};
 use crate::plan::system::{package_makes_root, runtime_folder};
 use crate::plan::{ConnectedPlug, Request, data_folders};
 
@@ -35,15 +36,23 @@ impl Variables {
 
 /// All variables of an app: what every app has, what the caller passes, what plugs bring, and what the manifest sets,
 /// for all apps and then for this one; a later one replaces an earlier.
-pub fn variables(request: &Request<'_>, app: &App, plugs: &[ConnectedPlug]) -> BTreeMap<String, Setting> {
+pub fn variables(
+    request: &Request<'_>,
+    app: &App,
+    plugs: &[ConnectedPlug],
+    root: &[Entry],
+) -> BTreeMap<String, Setting> {
     let mut variables = Variables(BTreeMap::new());
     passed(&mut variables, request);
     own(&mut variables, request);
     search_paths(&mut variables, request);
     for plug in plugs {
-        if plug.grants.contains(&Grant::X11) {
-            x11(&mut variables, request, Reason::Plug(plug.name.clone()));
+        for grant in &plug.grants {
+            granted(&mut variables, request, grant, &Reason::Plug(plug.name.clone()));
         }
+    }
+    for entry in root {
+        shown(&mut variables, request, entry);
     }
     for (name, value) in request.manifest.environment.iter().chain(&app.environment) {
         let value = variables.expand(value);
@@ -111,10 +120,56 @@ fn search_paths(variables: &mut Variables, request: &Request<'_>) {
     variables.put("XDG_DATA_DIRS", shares.join(":"), Reason::Sandbox);
 }
 
-fn x11(variables: &mut Variables, request: &Request<'_>, because: Reason) {
-    let Some(display) = &request.host.x11 else { return };
-    variables.put("DISPLAY", format!(":{}", display.number), because.clone());
-    if display.cookies.is_some() {
-        variables.put("XAUTHORITY", cookie_path(request.host.user.id), because);
+/// What a plug says of variables.
+fn granted(variables: &mut Variables, request: &Request<'_>, grant: &Grant, because: &Reason) {
+    let host = request.host;
+    match grant {
+        Grant::Environment { pass, set } => {
+            for name in pass {
+                if let Some(value) = host.variables.get(name) {
+                    variables.put(name, value, because.clone());
+                }
+            }
+            for (name, value) in set {
+                let value = variables.expand(value);
+                variables.put(name, value, because.clone());
+            }
+        }
+        Grant::Socket { inside, variable: Some(variable), .. } if host.sockets.contains_key(inside) => {
+            if let Some(path) = host::inside(inside, host.user.id) {
+                variables.put(&variable.name, format!("{}{path}", variable.prefix), because.clone());
+            }
+        }
+        Grant::UserFolder { folder, .. } => {
+            if let Some(path) = host.user_folders.get(folder) {
+                let path = format!("{}/{path}", host.user.home);
+                variables.put(folder.names().0, path, because.clone());
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The variables by which programs find what an entry of the root shows.
+fn shown(variables: &mut Variables, request: &Request<'_>, entry: &Entry) {
+    let host = request.host;
+    let user = host.user.id;
+    let because = || entry.because.clone();
+    if entry.target == wayland_socket(user) {
+        variables.put("WAYLAND_DISPLAY", "wayland-0", because());
+    } else if entry.target == cookie_path(user) {
+        variables.put("XAUTHORITY", entry.target.clone(), because());
+    } else if let Some(number) = entry.target.strip_prefix("/tmp/.X11-unix/X") {
+        variables.put("DISPLAY", format!(":{number}"), because());
+    }
+    match &entry.content {
+        Content::Companion { companion: Companion::Sound { .. } } => {
+            variables.put("PULSE_SERVER", format!("unix:{}", pulse_socket(user)), because());
+        }
+        Content::Companion { companion: Companion::Bus { bus, .. } } => {
+            let (name, value) = bus_variable(*bus, request);
+            variables.put(name, value, because());
+        }
+        _ => {}
     }
 }

@@ -16,16 +16,16 @@ pub mod system;
 mod tests;
 
 pub use pack_schemas::facts::{ImageFacts, SEARCH_FOLDERS, TopEntry};
-use pack_schemas::interface::{Grant, InterfaceError};
+use pack_schemas::interface::{Grant, Side};
 use pack_schemas::manifest::{App, Manifest};
 use pack_schemas::names::{Name, Revision};
-use pack_schemas::plan::{Access, Content, Entry, Network, Plan, Reason, Source};
+use pack_schemas::plan::{Access, Content, Entry, Identity, Network, Plan, Processes, Reason, Source};
 use pack_schemas::state::Connection;
 
 use std::collections::BTreeMap;
 
 use crate::host::HostFacts;
-use crate::interfaces;
+use crate::interfaces::{self, GrantError};
 
 /// What a plan is made from.
 #[derive(Debug, Clone)]
@@ -72,9 +72,15 @@ pub enum PlanError {
         /// Where the base's link points.
         link: String,
     },
-    /// A definition that is compiled in is malformed.
-    #[error(transparent)]
-    Interface(#[from] InterfaceError),
+    /// What a connected plug grants is not known any more: it was connected by another version of pack.
+    #[error("the plug `{plug}` cannot be used")]
+    Grant {
+        /// The plug.
+        plug: Name,
+        /// Why.
+        #[source]
+        source: GrantError,
+    },
 }
 
 /// Makes the plan of a launch.
@@ -84,11 +90,14 @@ pub enum PlanError {
 pub fn build(request: &Request<'_>) -> Result<Plan, PlanError> {
     let app = find_app(request)?;
     let plugs = connected_plugs(request, app)?;
-    let network = network(&plugs);
     let mut root = system::entries(request)?;
     grants::add(&mut root, request, &plugs);
     root.extend(data_entries(request));
-    let shows_x11 = plugs.iter().flat_map(|plug| &plug.grants).any(|grant| *grant == Grant::X11);
+    let identity = grants::identity(request, &plugs);
+    root.extend(identity.as_ref().map(identity_entry));
+    let network = network(&plugs);
+    // X clients try the abstract socket first and give up where that is refused, instead of trying the other.
+    let shows_x11 = root.iter().any(|entry| entry.target.starts_with("/tmp/.X11-unix/"));
     let program = match request.shell {
         true => "/bin/sh".to_owned(),
         false => system::path_inside(request, app.command.as_str()),
@@ -98,18 +107,35 @@ pub fn build(request: &Request<'_>) -> Result<Plan, PlanError> {
         version: request.manifest.version.clone(),
         revision: request.revision,
         app: request.app.clone(),
-        // X clients try the abstract socket first and give up where that is refused, instead of trying the other.
         abstract_sockets_shut: !shows_x11,
         network,
-        environment: environment::variables(request, app, &plugs),
+        processes: processes(&plugs),
+        shared_memory: plugs_that(&plugs, |grant| matches!(grant, Grant::SharedMemory)),
+        system_calls: system_calls(&plugs),
+        identity,
+        environment: environment::variables(request, app, &plugs, &root),
+        working_folders: working_folders(request, app, &root),
         root,
         program,
         arguments: if request.shell { Vec::new() } else { app.args.clone() },
-        working_folders: working_folders(request, app, &plugs),
     })
 }
 
-/// A connected plug of the app and what its interface grants.
+/// The grants of an app, from its connections alone: what a launch needs to know before it looks at the host.
+///
+/// # Errors
+/// [`PlanError::Grant`].
+pub fn grants_of(
+    manifest: &Manifest,
+    app: &Name,
+    connections: &BTreeMap<Name, Connection>,
+) -> Result<Vec<Grant>, PlanError> {
+    let Some(app) = manifest.apps.get(app) else { return Ok(Vec::new()) };
+    let plugs = connected(manifest, app, connections)?;
+    Ok(plugs.into_iter().flat_map(|plug| plug.grants).collect())
+}
+
+/// A connected plug or slot of the app and what it grants.
 struct ConnectedPlug {
     name: Name,
     grants: Vec<Grant>,
@@ -122,36 +148,106 @@ fn find_app<'a>(request: &Request<'a>) -> Result<&'a App, PlanError> {
     })
 }
 
-/// The app's plugs that are connected to the interface that the manifest names; all others grant nothing.
 fn connected_plugs(request: &Request<'_>, app: &App) -> Result<Vec<ConnectedPlug>, PlanError> {
+    connected(request.manifest, app, request.connections)
+}
+
+/// The app's plugs and slots that are connected as the manifest declares them now; all others grant nothing.
+fn connected(
+    manifest: &Manifest,
+    app: &App,
+    connections: &BTreeMap<Name, Connection>,
+) -> Result<Vec<ConnectedPlug>, PlanError> {
+    let sides = app.plugs.iter().map(|name| (name, Side::Plug));
+    let sides = sides.chain(app.slots.iter().map(|name| (name, Side::Slot)));
     let mut plugs = Vec::new();
-    for name in &app.plugs {
-        let interface = request.manifest.interface_of(name);
-        if request.connections.get(name).is_none_or(|connection| connection.interface != interface) {
+    for (name, side) in sides {
+        let Some(connection) = connections.get(name).filter(|found| found.is_of(manifest, name, side)) else {
             continue;
-        }
-        if let Some(definition) = interfaces::find(&interface)? {
-            plugs.push(ConnectedPlug { name: name.clone(), grants: definition.grants });
-        }
+        };
+        let grants = interfaces::granted(connection, &manifest.name)
+            .map_err(|source| PlanError::Grant { plug: name.clone(), source })?;
+        plugs.push(ConnectedPlug { name: name.clone(), grants });
     }
     Ok(plugs)
 }
 
+fn plugs_that(plugs: &[ConnectedPlug], grants: impl Fn(&Grant) -> bool) -> Vec<Name> {
+    plugs.iter().filter(|plug| plug.grants.iter().any(&grants)).map(|plug| plug.name.clone()).collect()
+}
+
+/// What the plugs make of the network together: a direction is open where one of them opens it, and limits hold only
+/// where every plug that opens connections has some.
 fn network(plugs: &[ConnectedPlug]) -> Network {
-    let (mut may_connect, mut may_bind, mut because) = (false, false, Vec::new());
-    for plug in plugs {
-        for grant in &plug.grants {
-            if let Grant::Network { connect, bind } = grant {
-                may_connect |= connect;
-                may_bind |= bind;
-                because.push(plug.name.clone());
-            }
-        }
-    }
+    let because = plugs_that(plugs, |grant| matches!(grant, Grant::Network { .. }));
     if because.is_empty() {
         return Network::Own;
     }
-    Network::Host { connect: may_connect, bind: may_bind, because }
+    let (mut may_connect, mut may_bind) = (false, false);
+    let (mut all_hosts, mut all_ports) = (Some(Vec::new()), Some(Vec::new()));
+    for grant in plugs.iter().flat_map(|plug| &plug.grants) {
+        let Grant::Network { connect, bind, hosts, ports } = grant else { continue };
+        may_connect |= connect;
+        may_bind |= bind;
+        if *connect {
+            limit(&mut all_hosts, hosts);
+            limit(&mut all_ports, ports);
+        }
+    }
+    let (hosts, ports) = (all_hosts.unwrap_or_default(), all_ports.unwrap_or_default());
+    // Who offers something on the host's network is in it, and there no rule can tell hosts apart.
+    match hosts.is_empty() || may_bind {
+        true => Network::Host { connect: may_connect && hosts.is_empty(), ports, bind: may_bind, because },
+        false => Network::Hosts { hosts, ports, because },
+    }
+}
+
+/// Adds to what is allowed so far, where nothing means that all is.
+fn limit<T: Clone>(all: &mut Option<Vec<T>>, these: &[T]) {
+    match all {
+        Some(all) if !these.is_empty() => all.extend_from_slice(these),
+        _ => *all = None,
+    }
+}
+
+fn processes(plugs: &[ConnectedPlug]) -> Processes {
+    let mut processes = Processes::Own;
+    for plug in plugs {
+        for grant in &plug.grants {
+            let because = plug.name.clone();
+            match (grant, &processes) {
+                (Grant::HostProcesses { signal: true }, _) => processes = Processes::Shared { because },
+                (Grant::HostProcesses { .. }, Processes::Own) => processes = Processes::Seen { because },
+                _ => {}
+            }
+        }
+    }
+    processes
+}
+
+fn system_calls(plugs: &[ConnectedPlug]) -> BTreeMap<String, Name> {
+    let mut groups = BTreeMap::new();
+    for plug in plugs {
+        for grant in &plug.grants {
+            if let Grant::SystemCalls { groups: asked } = grant {
+                for group in asked {
+                    groups.entry(group.clone()).or_insert_with(|| plug.name.clone());
+                }
+            }
+        }
+    }
+    groups
+}
+
+/// The file that tells the desktop portal, and toolkits, that the app is in a sandbox, and as whom: of the form that
+/// Flatpak has made known, since that is what they look for.
+pub(crate) fn identity_file(identity: &Identity) -> Vec<u8> {
+    let Identity { id, instance } = identity;
+    format!("[Application]\nname={id}\n\n[Instance]\ninstance-id={instance}\n").into_bytes()
+}
+
+fn identity_entry(identity: &Identity) -> Entry {
+    entry("/.flatpak-info", Content::File { data: identity_file(identity) }, Reason::Sandbox)
 }
 
 /// The app's own folders: at the same path inside as outside, so that a path which the app prints means something.
@@ -175,15 +271,19 @@ fn data_folders(request: &Request<'_>) -> [String; 2] {
 }
 
 /// The caller's working folder where the app sees it at the same place, then the app's own.
-fn working_folders(request: &Request<'_>, app: &App, plugs: &[ConnectedPlug]) -> Vec<String> {
+fn working_folders(request: &Request<'_>, app: &App, root: &[Entry]) -> Vec<String> {
     let mut folders = Vec::new();
-    let sees_home =
-        plugs.iter().flat_map(|plug| &plug.grants).any(|grant| matches!(grant, Grant::Home { .. }));
+    let shows = |entry: &Entry, folder: &str| {
+        let Content::Bind { source: Source::Beneath { folder: root, path }, .. } = &entry.content else {
+            return false;
+        };
+        format!("{root}/{path}") == entry.target
+            && folder.strip_prefix(&entry.target).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
     if let Some(folder) = &app.working_dir {
         folders.push(folder.clone());
-    } else if let Some(folder) = request.host.working_folder.as_ref().filter(|_| sees_home) {
-        let home = format!("{}/", request.host.user.home);
-        folders.extend(folder.starts_with(&home).then(|| folder.clone()));
+    } else if let Some(folder) = &request.host.working_folder {
+        folders.extend(root.iter().any(|entry| shows(entry, folder)).then(|| folder.clone()));
     }
     folders.push(format!("{}/{}", request.data, data_folders(request)[0]));
     folders

@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 
+use pack_schemas::interface::{Bus, Root, Side, UserFolder};
 use pack_schemas::manifest::Manifest;
 use pack_schemas::names::Name;
 use pack_schemas::plan::{Access, Content, Entry, Layer, Network, Plan, Source};
-use pack_schemas::state::Connection;
 
 use super::{ImageFacts, PlanError, Request, TopEntry, build};
 use crate::host::{Display, HostFacts, TopLink, User};
+use crate::interfaces;
 
 fn host() -> HostFacts {
     let link = |to: &str| TopLink::Link(to.to_owned());
@@ -29,7 +30,22 @@ fn host() -> HostFacts {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
         home: ["Documents", "bin", "notes.txt"].map(str::to_owned).into(),
+        roots: BTreeMap::from([
+            (Root::Host, String::new()),
+            (Root::Home, "/home/ada".to_owned()),
+            (Root::Config, "/home/ada/.config".to_owned()),
+            (Root::Data, "/home/ada/.local/share".to_owned()),
+            (Root::Runtime, "/run/user/1000".to_owned()),
+        ]),
+        user_folders: BTreeMap::from([(UserFolder::Documents, "Documents".to_owned())]),
+        sockets: BTreeMap::new(),
+        devices: BTreeMap::new(),
+        buses: BTreeMap::from([(Bus::Session, "unix:path=/run/user/1000/bus".to_owned())]),
         x11: Some(Display { number: 7, cookies: Some(vec![1, 2, 3]) }),
+        wayland: None,
+        sound: None,
+        instance: "4711".to_owned(),
+        launcher: 47,
         working_folder: Some("/home/ada/Documents".to_owned()),
     }
 }
@@ -75,7 +91,8 @@ impl Case {
             .iter()
             .map(|plug| {
                 let name: Name = plug.parse().unwrap();
-                (name.clone(), Connection { interface: name, manual: false })
+                let connection = interfaces::connection(&self.manifest(), &name, Side::Plug, false);
+                (name, connection.unwrap())
             })
             .collect();
         build(&Request {
@@ -136,7 +153,7 @@ fn network_plugs_add_up_direction_by_direction() {
     ] {
         let plan = Case { plugs, connected: plugs, ..PLAIN }.plan();
         let because = plugs.iter().map(|plug| plug.parse().unwrap()).collect();
-        assert_eq!(plan.network, Network::Host { connect, bind, because });
+        assert_eq!(plan.network, Network::Host { connect, ports: Vec::new(), bind, because });
         assert!(plan.abstract_sockets_shut);
     }
 }

@@ -23,7 +23,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use pack_schemas::plan::{Network, Plan};
+use pack_schemas::plan::{Network, Plan, Processes};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::{
     DumpableBehavior, Pid, WaitOptions, chdir, ioctl_tiocsctty, set_dumpable_behavior, setsid,
@@ -32,7 +32,8 @@ use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 
 use crate::sandbox::channel;
 use crate::sandbox::command_line;
-use crate::sandbox::privileges;
+use crate::sandbox::landlock;
+use crate::sandbox::privileges::{self, Proc};
 use crate::sandbox::program::Program;
 use crate::sandbox::root::{self, Images};
 use crate::sandbox::seccomp::app_filter;
@@ -43,6 +44,11 @@ use crate::sys;
 pub const EXECUTE: &str = "execute";
 /// The message that comes with the master end of the app's terminal.
 pub const TERMINAL: &[u8] = b"terminal";
+
+/// The group of system calls with which an app makes sandboxes of its own, as browsers do.
+const NESTED_SANDBOX: &str = "nested-sandbox";
+/// How many user namespaces there may be then, the app's own among them.
+const NESTED_MOST: u32 = 64;
 
 /// What the first process is given.
 pub struct Task<'a> {
@@ -68,8 +74,13 @@ pub fn run(task: Task<'_>) -> ! {
         Ok(app) => {
             let Task { status, channel, images, .. } = task;
             // Closing the channel tells the launcher that the app runs; a mount that is held twice goes later.
+            let is_shared = shares_processes(task.plan);
             drop((channel, images));
-            attend(app, status)
+            let status = attend(app, status);
+            if is_shared {
+                end_orphans();
+            }
+            status
         }
         Err(error) => {
             report(&task.channel, &error);
@@ -96,9 +107,14 @@ fn close_inherited(task: &Task<'_>) -> Result<(), StepError> {
 
 fn start(task: &Task<'_>) -> Result<Pid, StepError> {
     end_with_launcher(&task.channel)?;
+    if shares_processes(task.plan) {
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .step("become the parent of every orphan")?;
+    }
     let program = Program::new(task.plan, task.arguments).step_on(EXECUTE, &task.plan.program)?;
-    privileges::map_ids((0, 0), task.user)?;
-    if task.plan.network == Network::Own {
+    let proc = Proc::open()?;
+    proc.map_ids((0, 0), task.user)?;
+    if !matches!(task.plan.network, Network::Host { .. }) {
         sys::network::bring_loopback_up().step("bring the loopback interface up")?;
     }
     let terminals = root::assemble(task.plan, &task.images)?;
@@ -106,10 +122,15 @@ fn start(task: &Task<'_>) -> Result<Pid, StepError> {
         Some(terminals) => Some(open_terminal(&terminals, &task.channel)?),
         None => None,
     };
-    privileges::limit_user_namespaces()?;
-    root::close_proc()?;
-    privileges::leave_for_good(task.user)?;
-    privileges::restrict_network(task.plan)?;
+    let is_nested = task.plan.system_calls.contains_key(NESTED_SANDBOX);
+    proc.limit_user_namespaces(if is_nested { NESTED_MOST } else { 1 })?;
+    root::close_proc(task.plan)?;
+    proc.leave_for_good(task.user)?;
+    if !is_nested {
+        privileges::expect_no_user_namespace()?;
+    }
+    drop(proc);
+    landlock::restrict(task.plan, sys::landlock::version().unwrap_or(0))?;
     privileges::drop_capabilities()?;
     sys::clone::reset_personality().step("reset the personality")?;
     command_line::overwrite("pack").step("wipe the command line of the first process")?;
@@ -117,6 +138,11 @@ fn start(task: &Task<'_>) -> Result<Pid, StepError> {
     sys::seccomp::install(&app_filter()).step("install the seccomp filter")?;
     sys::clone::start_in_shared_memory(&mut || become_app(task, terminal.as_ref(), &program))
         .step("start the app's process")
+}
+
+/// Whether the app is in the host's pid namespace: then the kernel does not end what it leaves behind.
+fn shares_processes(plan: &Plan) -> bool {
+    matches!(plan.processes, Processes::Shared { .. })
 }
 
 fn end_with_launcher(channel: &OwnedFd) -> Result<(), StepError> {
@@ -211,6 +237,25 @@ fn attend(app: Pid, mut launcher: PipeWriter) -> i32 {
                 let _ =
                     nix::sys::signal::killpg(nix::unistd::Pid::from_raw(app.as_raw_nonzero().get()), signal);
             }
+        }
+    }
+}
+
+/// Ends every process that the app has left behind, each a child of this one by now or when its parent ends; for a second
+/// at most, since a process that starts others all the time could keep ahead.
+fn end_orphans() {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(1);
+    while std::time::Instant::now() < end {
+        let own = std::process::id();
+        let children =
+            std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
+        let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        for child in children.filter_map(Pid::from_raw) {
+            let _ = rustix::process::kill_process(child, rustix::process::Signal::KILL);
+        }
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
         }
     }
 }

@@ -17,6 +17,7 @@
 pub(crate) mod channel;
 pub(crate) mod command_line;
 mod init;
+pub mod landlock;
 pub(crate) mod privileges;
 mod program;
 pub(crate) mod relay;
@@ -30,7 +31,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use pack_schemas::plan::{Network, Plan};
+use pack_schemas::plan::{Network, Plan, Processes};
 
 use crate::keeper::Watch;
 use crate::sys;
@@ -146,14 +147,14 @@ fn attend(
 }
 
 fn namespaces(plan: &Plan) -> u64 {
-    let own_network = if plan.network == Network::Own { libc::CLONE_NEWNET } else { 0 };
+    let own = |flag: i32, is_own: bool| if is_own { flag } else { 0 };
     let flags = libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWIPC
         | libc::CLONE_NEWUTS
         | libc::CLONE_NEWCGROUP
-        | own_network;
+        | own(libc::CLONE_NEWPID, !matches!(plan.processes, Processes::Shared { .. }))
+        | own(libc::CLONE_NEWIPC, plan.shared_memory.is_empty())
+        | own(libc::CLONE_NEWNET, !matches!(plan.network, Network::Host { .. }));
     flags as u64
 }
 

@@ -1,10 +1,10 @@
 //! Giving up every right, in the order in which it works.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 
-use landlock::{AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
-use pack_schemas::plan::{Network, Plan};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::thread::{
     CapabilitiesSecureBits, CapabilitySet, CapabilitySets, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities, set_capabilities_secure_bits, set_no_new_privs,
@@ -12,38 +12,65 @@ use rustix::thread::{
 
 use crate::sandbox::step::{InStep, StepError};
 
-/// Maps one user and one group into the calling process's user namespace: `inside` to `outside`, each (user, group).
-///
-/// An unprivileged process may map its own ids only, and the group only once setgroups(2) is off (user_namespaces(7)).
-///
-/// # Errors
-/// The kernel's, with the file.
-pub fn map_ids(inside: (u32, u32), outside: (u32, u32)) -> Result<(), StepError> {
-    let write = |file: &str, text: String| fs::write(file, text).step_on("map the user in", file);
-    write("/proc/self/setgroups", "deny".to_owned())?;
-    write("/proc/self/uid_map", format!("{} {} 1", inside.0, outside.0))?;
-    write("/proc/self/gid_map", format!("{} {} 1", inside.1, outside.1))
+/// A proc file system, held open: the one of the host's, since the sandbox's own is not made yet when ids are mapped, and
+/// may be covered by something that is read-only when rights are given up.
+pub struct Proc(OwnedFd);
+
+impl Proc {
+    /// Opens the /proc of the present root folder.
+    ///
+    /// # Errors
+    /// The kernel's, with the step.
+    pub fn open() -> Result<Proc, StepError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(CWD, "/proc", flags, Mode::empty()).map(Proc).step_on("open", "/proc")
+    }
+
+    fn write(&self, file: &str, text: &str) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        File::from(openat(&self.0, file, flags, Mode::empty())?).write_all(text.as_bytes())
+    }
+
+    /// Maps one user and one group into the calling process's user namespace: `inside` to `outside`, each (user, group).
+    ///
+    /// An unprivileged process may map its own ids only, and the group only once setgroups(2) is off (user_namespaces(7)).
+    ///
+    /// # Errors
+    /// The kernel's, with the file.
+    pub fn map_ids(&self, inside: (u32, u32), outside: (u32, u32)) -> Result<(), StepError> {
+        let write = |file: &str, text: &str| self.write(file, text).step_on("map the user in", file);
+        write("self/setgroups", "deny")?;
+        write("self/uid_map", &format!("{} {} 1", inside.0, outside.0))?;
+        write("self/gid_map", &format!("{} {} 1", inside.1, outside.1))
+    }
+
+    /// Lets `levels` more user namespaces be made at a time, of which the app is to live in one: the limit of a namespace
+    /// holds for everything below it (namespaces(7)).
+    ///
+    /// # Errors
+    /// The kernel's, with the step.
+    pub fn limit_user_namespaces(&self, most: u32) -> Result<(), StepError> {
+        let limited = self.write("sys/user/max_user_namespaces", &most.to_string());
+        limited.step("forbid further user namespaces")
+    }
+
+    /// Leaves the user namespace that owns the mounts for one below it, in which the user has the own id again.
+    ///
+    /// From here on no capability that the process could come by counts for the mounts, the pid namespace or the network.
+    ///
+    /// # Errors
+    /// The kernel's, with the step.
+    pub fn leave_for_good(&self, user: (u32, u32)) -> Result<(), StepError> {
+        unshare_user().step("make the user namespace of the app")?;
+        self.map_ids(user, (0, 0))
+    }
 }
 
-/// Lets one more level of user namespaces be made, which the app is to live in, and none below that: the limit of a level
-/// holds for everything below it (namespaces(7)).
+/// Tries to make a further user namespace, which has to fail.
 ///
 /// # Errors
-/// The kernel's, with the step.
-pub fn limit_user_namespaces() -> Result<(), StepError> {
-    fs::write("/proc/sys/user/max_user_namespaces", "1").step("forbid further user namespaces")
-}
-
-/// Leaves the user namespace that owns the mounts for one below it, in which the user has the own id again, and in
-/// which no further one can be made ([`limit_user_namespaces`] came before); that is tried.
-///
-/// From here on no capability that the process could come by counts for the mounts, the pid namespace or the network.
-///
-/// # Errors
-/// The kernel's, with the step; and where a further namespace could be made after all.
-pub fn leave_for_good(user: (u32, u32)) -> Result<(), StepError> {
-    unshare_user().step("make the user namespace of the app")?;
-    map_ids(user, (0, 0))?;
+/// Where it could be made after all.
+pub fn expect_no_user_namespace() -> Result<(), StepError> {
     match unshare_user() {
         Err(_) => Ok(()),
         Ok(()) => Err(io::Error::from_raw_os_error(libc::EEXIST)).step("forbid further user namespaces"),
@@ -83,39 +110,4 @@ pub fn drop_capabilities() -> Result<(), StepError> {
         inheritable: CapabilitySet::empty(),
     };
     set_capabilities(None, none).step("drop the capabilities")
-}
-
-/// Shuts off with Landlock what namespaces leave open where the host's network is shared: abstract Unix sockets, and
-/// TCP in the direction that no plug asked for. On a kernel without the feature that part is not enforced
-/// (SECURITY.md); `pack doctor` says so.
-///
-/// # Errors
-/// The kernel's, with the step.
-pub fn restrict_network(plan: &Plan) -> Result<(), StepError> {
-    let Network::Host { connect, bind, .. } = plan.network else { return Ok(()) };
-    let mut denied = landlock::BitFlags::<AccessNet>::empty();
-    if !connect {
-        denied |= AccessNet::ConnectTcp;
-    }
-    if !bind {
-        denied |= AccessNet::BindTcp;
-    }
-    if denied.is_empty() && !plan.abstract_sockets_shut {
-        return Ok(());
-    }
-    enforce(denied, plan.abstract_sockets_shut)
-        .map_err(|error| io::Error::other(error.to_string()))
-        .step("restrict the network with Landlock")
-}
-
-fn enforce(denied: landlock::BitFlags<AccessNet>, shut: bool) -> Result<(), landlock::RulesetError> {
-    let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
-    if !denied.is_empty() {
-        ruleset = ruleset.handle_access(denied)?;
-    }
-    if shut {
-        ruleset = ruleset.scope(Scope::AbstractUnixSocket)?;
-    }
-    ruleset.create()?.restrict_self()?;
-    Ok(())
 }

@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use pack_schemas::plan::{Access, Content, Entry, ImageRole, Layer, Plan, Source};
+use pack_schemas::plan::{Access, Content, Entry, ImageRole, Layer, Plan, Processes, Source};
 use rustix::fs::{
     CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, mknodat, openat, openat2, symlinkat, unlinkat,
 };
@@ -100,7 +100,11 @@ const KERNEL_SETTINGS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/
 ///
 /// # Errors
 /// [`StepError`] with the folder.
-pub fn close_proc() -> Result<(), StepError> {
+pub fn close_proc(plan: &Plan) -> Result<(), StepError> {
+    // The host's is shown read-only as a whole.
+    if plan.processes != Processes::Own {
+        return Ok(());
+    }
     for path in KERNEL_SETTINGS {
         let tree =
             match open_tree(CWD, *path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC) {
@@ -116,7 +120,7 @@ pub fn close_proc() -> Result<(), StepError> {
 }
 
 /// What the kernel answers where nothing is, or a link leads to where the user can reach nothing.
-const NOT_THERE: &[i32] = &[libc::ENOENT, libc::ENOTDIR, libc::EACCES];
+const NOT_THERE: &[i32] = &[libc::ENOENT, libc::ENOTDIR, libc::EACCES, libc::ELOOP, libc::ENXIO];
 
 fn prepare(entry: &Entry) -> Result<Ready, StepError> {
     let target = entry.target.as_str();
@@ -126,6 +130,8 @@ fn prepare(entry: &Entry) -> Result<Ready, StepError> {
             Err(error) if *optional && NOT_THERE.contains(&error.errno) => Ok(Ready::Missing),
             result => result.map(Ready::Mount),
         },
+        // Nothing stands behind it yet: the companions are being built.
+        Content::Companion { .. } => Ok(Ready::Missing),
         Content::Overlay { layers } => prepare_layers(layers).map(Ready::Layers),
         Content::Tmpfs { size, mode } => own(make(
             "tmpfs",

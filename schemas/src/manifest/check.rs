@@ -127,8 +127,23 @@ impl Manifest {
         under("environment", check_environment(&self.environment))?;
         under("apps", check_members(&self.apps, check_app))?;
         under("plugs", check_members(&self.plugs, check_plug))?;
+        under("slots", check_members(&self.slots, check_plug))?;
+        under("slots", self.check_sides())?;
         under("parts", check_members(&self.parts, Part::check))?;
         under("parts", part::check_order(&self.parts))
+    }
+
+    /// A name is a plug's or a slot's, since a connection is kept under it.
+    fn check_sides(&self) -> Checked {
+        let plugs: BTreeSet<&Name> =
+            self.apps.values().flat_map(|app| &app.plugs).chain(self.plugs.keys()).collect();
+        let slots = self.apps.values().flat_map(|app| &app.slots).chain(self.slots.keys());
+        match slots.into_iter().find(|name| plugs.contains(name)) {
+            Some(name) => {
+                Err(Finding::new(format!("`{name}` is a plug as well: give one of them another name")))
+            }
+            None => Ok(()),
+        }
     }
 
     fn check_texts(&self) -> Checked {
@@ -161,6 +176,7 @@ impl Manifest {
             under("rootfs", ensure(self.rootfs == RootFs::App, "has no meaning where the type is `base`"))?;
             under("apps", ensure(self.apps.is_empty(), "cannot be there where the type is `base`"))?;
             under("plugs", ensure(self.plugs.is_empty(), "cannot be there where the type is `base`"))?;
+            under("slots", ensure(self.slots.is_empty(), "cannot be there where the type is `base`"))?;
         }
         Ok(())
     }
@@ -178,6 +194,7 @@ fn check_app(app: &App) -> Checked {
     })?;
     under("environment", check_environment(&app.environment))?;
     under("plugs", ensure(app.plugs.len() <= MEMBERS_MOST, format!("has more than {MEMBERS_MOST} items")))?;
+    under("slots", ensure(app.slots.len() <= MEMBERS_MOST, format!("has more than {MEMBERS_MOST} items")))?;
     if let Some(desktop) = &app.desktop {
         under("desktop", ensure(desktop.as_str().ends_with(".desktop"), "has to end in `.desktop`"))?;
     }

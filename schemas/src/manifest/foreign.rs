@@ -77,7 +77,6 @@ static KEYS: &[Keys] = &[
         Later,
         "use `rootfs: merged`: the package's usr, etc and opt then lie where they were built for",
     ),
-    (Top, &["slots"], Later, "take it out; a plug `network-bind` lets an app offer something on the network"),
     (
         Top,
         &["hooks"],
@@ -125,7 +124,6 @@ static KEYS: &[Keys] = &[
         Later,
         "there are no services yet: leave it out, and start the app with `pack run` from a unit of your own",
     ),
-    (App, &["slots"], Later, "take it out; a plug `network-bind` lets an app offer something on the network"),
     (App, &["command-chain"], Later, "make the command a script that ends in exec"),
     (
         App,

@@ -86,6 +86,9 @@ pub struct Manifest {
     /// Plugs with attributes, or with a name other than their interface's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub plugs: BTreeMap<Name, Plug>,
+    /// What apps offer to others: slots with attributes, or with a name other than their interface's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub slots: BTreeMap<Name, Plug>,
     /// How the content is made.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parts: BTreeMap<Name, Part>,
@@ -151,6 +154,9 @@ pub struct App {
     /// Plugs that it uses.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub plugs: BTreeSet<Name>,
+    /// Slots that it offers.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub slots: BTreeSet<Name>,
     /// Path of its desktop entry inside the package.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desktop: Option<RelativePath>,
@@ -160,7 +166,7 @@ pub struct App {
     pub working_dir: Option<String>,
 }
 
-/// A plug with its interface and attributes.
+/// A plug or a slot with its interface and attributes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Plug {
@@ -255,9 +261,19 @@ impl Manifest {
         self.find_fault().map_err(CheckError::from)
     }
 
-    /// The interface of a plug that an app names: the declared plug's, or the interface of the plug's own name.
-    pub fn interface_of(&self, plug: &Name) -> Name {
-        self.plugs.get(plug).and_then(|declared| declared.interface.clone()).unwrap_or_else(|| plug.clone())
+    /// The interface of a plug or slot that an app names: the declared one's, or the interface of its own name.
+    pub fn interface_of(&self, name: &Name) -> Name {
+        self.declared(name).and_then(|declared| declared.interface.clone()).unwrap_or_else(|| name.clone())
+    }
+
+    /// The attributes of a plug or slot; none where it is not declared.
+    pub fn attributes_of(&self, name: &Name) -> BTreeMap<String, serde_json::Value> {
+        self.declared(name).map(|declared| declared.attributes.clone()).unwrap_or_default()
+    }
+
+    /// A plug or slot that is declared; no name is both.
+    fn declared(&self, name: &Name) -> Option<&Plug> {
+        self.plugs.get(name).or_else(|| self.slots.get(name))
     }
 
     /// The app that `pack run NAME` starts.

@@ -62,9 +62,13 @@ impl Manifest {
     }
 }
 
-/// Turns the short forms of plugs into the full one.
+/// Turns the short forms of plugs and slots into the full one.
 fn write_out_plugs(root: &mut Node) {
-    let Some(plugs) = value_mut(root, "plugs") else { return };
+    ["plugs", "slots"].into_iter().for_each(|key| write_out(root, key));
+}
+
+fn write_out(root: &mut Node, key: &str) {
+    let Some(plugs) = value_mut(root, key) else { return };
     let Content::Map(plugs) = &mut plugs.content else { return };
     for Entry { id, value, .. } in plugs {
         match std::mem::replace(&mut value.content, Content::Null) {

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use pack_schemas::interface::Side;
 use pack_schemas::manifest::{Base, Manifest, PackageType};
 use pack_schemas::names::{Architecture, Hash, Name, PackageName, PublicKey, Revision, Version};
 use pack_schemas::package::{Envelope, PackageError};
@@ -398,7 +399,7 @@ fn plan(
     let before = state.map(|state| &state.connections);
     connect(&mut after, envelope, wishes);
     let is_new = |plug: &Name, connection: &Connection| {
-        before.is_none_or(|before| before.get(plug) != Some(connection))
+        before.and_then(|before| before.get(plug)).is_none_or(|before| !before.asks_the_same(connection))
     };
     let newly_connected =
         after.connections.iter().filter(|(p, c)| is_new(p, c)).map(|(p, c)| (p.clone(), c.clone())).collect();
@@ -453,21 +454,23 @@ pub(crate) fn forgotten(state: &PackageState) -> Vec<Revision> {
     earlier[..earlier.len().saturating_sub(EARLIER_REVISIONS_KEPT)].to_vec()
 }
 
-/// What is connected stays so as long as its plug and interface are the same; what a person disconnected stays
-/// disconnected; the rest is as wished.
+/// What is connected stays so as long as its plug, interface and attributes are the same: what asks for more than it
+/// had is asked about. What a person disconnected stays disconnected; the rest is as wished.
 fn connect(state: &mut PackageState, envelope: &Envelope, wishes: &Wishes) {
     let manifest = &envelope.manifest;
-    let plugs: BTreeSet<&Name> =
-        manifest.apps.values().flat_map(|app| &app.plugs).chain(manifest.plugs.keys()).collect();
+    let plugs = manifest.apps.values().flat_map(|app| &app.plugs).chain(manifest.plugs.keys());
+    let slots = manifest.apps.values().flat_map(|app| &app.slots).chain(manifest.slots.keys());
+    let all: BTreeMap<&Name, Side> =
+        plugs.map(|name| (name, Side::Plug)).chain(slots.map(|name| (name, Side::Slot))).collect();
     state.disconnected.extend(wishes.decline.iter().cloned());
-    let connection = |plug: &Name| {
-        let interface = manifest.interface_of(plug);
-        let kept = state.connections.get(plug).filter(|connection| connection.interface == interface);
-        let wished = wishes.connect.get(plug).filter(|wished| wished.interface == interface);
-        kept.or(wished.filter(|_| !state.disconnected.contains(plug))).cloned()
+    let connection = |name: &Name, side: Side| {
+        let of_this = |connection: &&Connection| connection.is_of(manifest, name, side);
+        let kept = state.connections.get(name).filter(of_this);
+        let wished = wishes.connect.get(name).filter(of_this);
+        kept.or(wished.filter(|_| !state.disconnected.contains(name))).cloned()
     };
     state.connections =
-        plugs.into_iter().filter_map(|plug| Some((plug.clone(), connection(plug)?))).collect();
+        all.into_iter().filter_map(|(name, side)| Some((name.clone(), connection(name, side)?))).collect();
 }
 
 fn notes(

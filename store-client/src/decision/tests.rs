@@ -251,7 +251,13 @@ fn kept_data_comes_back() {
 }
 
 fn connection(interface: &str, manual: bool) -> Connection {
-    Connection { interface: interface.parse().unwrap(), manual }
+    Connection {
+        interface: interface.parse().unwrap(),
+        side: Default::default(),
+        attributes: BTreeMap::new(),
+        manual,
+        compiled: Default::default(),
+    }
 }
 
 fn with_plugs(version: &str, plugs: &[&str]) -> Envelope {

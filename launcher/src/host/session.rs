@@ -1,0 +1,76 @@
+//! What of the user's session is there: compositor, sound server, message buses.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+
+use pack_schemas::interface::{Bus, Root};
+
+/// A Wayland compositor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaylandServer {
+    /// Absolute path of its socket.
+    pub socket: String,
+    /// Whether it can be told that a client is an app in a sandbox (security-context-v1).
+    pub knows_sandboxes: bool,
+}
+
+/// A sound server that speaks PulseAudio's protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SoundServer {
+    /// Absolute path of its socket.
+    pub socket: String,
+    /// Absolute path of the file with the cookie that it asks for, where there is one.
+    pub cookie: Option<String>,
+}
+
+type Variables = BTreeMap<String, String>;
+type Roots = BTreeMap<Root, String>;
+
+fn is_socket(path: &str) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
+}
+
+/// The compositor of `WAYLAND_DISPLAY`, which is a path or a name in the runtime folder; `wayland-0` where it is not set
+/// (wl_display_connect).
+pub fn wayland(variables: &Variables, roots: &Roots) -> Option<WaylandServer> {
+    let display = variables.get("WAYLAND_DISPLAY").map_or("wayland-0", String::as_str);
+    let socket = match display.starts_with('/') {
+        true => display.to_owned(),
+        false => format!("{}/{display}", roots.get(&Root::Runtime)?),
+    };
+    is_socket(&socket).then_some(WaylandServer { socket, knows_sandboxes: false })
+}
+
+/// The sound server of `PULSE_SERVER`, or the one in the runtime folder (pulse-client.conf(5)).
+pub fn sound(variables: &Variables, roots: &Roots) -> Option<SoundServer> {
+    let named = variables.get("PULSE_SERVER").map(|server| server.strip_prefix("unix:").unwrap_or(server));
+    let socket = match named.filter(|server| !server.is_empty()) {
+        Some(server) => server.to_owned(),
+        None => format!("{}/pulse/native", roots.get(&Root::Runtime)?),
+    };
+    let usual = [(Root::Config, "pulse/cookie"), (Root::Home, ".pulse-cookie")];
+    let usual = usual.iter().filter_map(|(root, path)| Some(format!("{}/{path}", roots.get(root)?)));
+    let cookie = variables.get("PULSE_COOKIE").cloned().into_iter().chain(usual);
+    let cookie = cookie.into_iter().find(|path| fs::metadata(path).is_ok_and(|found| found.is_file()));
+    is_socket(&socket).then_some(SoundServer { socket, cookie })
+}
+
+/// The address of a bus: what the environment says, or its usual place. The one for assistive technology is told by the
+/// session bus, which is not asked here.
+pub fn bus(bus: Bus, variables: &Variables, roots: &Roots) -> Option<String> {
+    let usual = |path: String| is_socket(&path).then(|| format!("unix:path={path}"));
+    match bus {
+        Bus::Session => match variables.get("DBUS_SESSION_BUS_ADDRESS") {
+            Some(address) if !address.is_empty() => Some(address.clone()),
+            _ => usual(format!("{}/bus", roots.get(&Root::Runtime)?)),
+        },
+        Bus::System => match variables.get("DBUS_SYSTEM_BUS_ADDRESS") {
+            Some(address) if !address.is_empty() => Some(address.clone()),
+            _ => usual("/run/dbus/system_bus_socket".to_owned()),
+        },
+        Bus::Accessibility => {
+            variables.get("AT_SPI_BUS_ADDRESS").filter(|address| !address.is_empty()).cloned()
+        }
+    }
+}

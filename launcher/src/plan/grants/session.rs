@@ -1,0 +1,136 @@
+//! Plugs that show something of the user's session: displays, sound, message buses, portals.
+
+use pack_schemas::interface::{Bus, BusName, BusRule, Grant};
+use pack_schemas::names::Name;
+use pack_schemas::plan::{Access, Companion, Content, GrantedRule, Identity, Source};
+
+use super::Asked;
+use crate::plan::system::runtime_folder;
+use crate::plan::{ConnectedPlug, Request};
+
+/// Where the X11 cookie lies inside.
+pub fn cookie_path(user: u32) -> String {
+    format!("{}/Xauthority", runtime_folder(user))
+}
+
+/// Where the compositor's socket lies inside.
+pub fn wayland_socket(user: u32) -> String {
+    format!("{}/wayland-0", runtime_folder(user))
+}
+
+/// Where the sound server's socket lies inside.
+pub fn pulse_socket(user: u32) -> String {
+    format!("{}/pulse/native", runtime_folder(user))
+}
+
+/// Where a bus's socket lies inside.
+pub(super) fn bus_socket(bus: Bus, request: &Request<'_>) -> String {
+    let runtime = runtime_folder(request.host.user.id);
+    match bus {
+        Bus::Session => format!("{runtime}/bus"),
+        Bus::System => "/run/dbus/system_bus_socket".to_owned(),
+        Bus::Accessibility => format!("{runtime}/at-spi-bus"),
+    }
+}
+
+/// The variable that programs find a bus with, and its value.
+pub fn bus_variable(bus: Bus, request: &Request<'_>) -> (&'static str, String) {
+    let name = match bus {
+        Bus::Session => "DBUS_SESSION_BUS_ADDRESS",
+        Bus::System => "DBUS_SYSTEM_BUS_ADDRESS",
+        Bus::Accessibility => "AT_SPI_BUS_ADDRESS",
+    };
+    (name, format!("unix:path={}", bus_socket(bus, request)))
+}
+
+/// What the portal and the buses know the app as, where it reaches any.
+pub fn identity(request: &Request<'_>, plugs: &[ConnectedPlug]) -> Option<Identity> {
+    let reaches = |grant: &Grant| {
+        matches!(grant, Grant::Bus { .. } | Grant::Portals { .. } | Grant::Documents | Grant::Wayland)
+    };
+    let known = plugs.iter().flat_map(|plug| &plug.grants).any(reaches);
+    known
+        .then(|| Identity { id: request.manifest.name.desktop_id(), instance: request.host.instance.clone() })
+}
+
+impl Asked<'_> {
+    /// The socket of the one display, at the same number, and the cookies for it.
+    pub(super) fn x11(&mut self, unless_wayland: bool, plug: &Name) {
+        let host = self.request.host;
+        let Some(display) = host.x11.as_ref().filter(|_| !unless_wayland || host.wayland.is_none()) else {
+            return;
+        };
+        let socket = format!("X{}", display.number);
+        let target = format!("/tmp/.X11-unix/{socket}");
+        let source = Source::Beneath { folder: "/tmp/.X11-unix".to_owned(), path: socket };
+        self.put(target, Content::Bind { source, access: Access::ReadWrite, optional: true }, plug);
+        if let Some(cookies) = &display.cookies {
+            self.put(cookie_path(host.user.id), Content::File { data: cookies.clone() }, plug);
+        }
+    }
+
+    /// Behind its own socket where the compositor can be told who is there; else the compositor's.
+    pub(super) fn wayland(&mut self, plug: &Name) {
+        let host = self.request.host;
+        let Some(server) = &host.wayland else { return };
+        let content = match server.knows_sandboxes {
+            true => Content::Companion { companion: Companion::Wayland { server: server.socket.clone() } },
+            false => Content::Bind {
+                source: Source::Path(server.socket.clone()),
+                access: Access::ReadWrite,
+                optional: false,
+            },
+        };
+        self.put(wayland_socket(host.user.id), content, plug);
+    }
+
+    /// One filter for all plugs that have to do with sound, which lets through what they ask for together.
+    pub(super) fn sound(&mut self, play: bool, record: bool, plug: &Name) {
+        let host = self.request.host;
+        let Some(server) = &host.sound else { return };
+        let target = pulse_socket(host.user.id);
+        if let Some(Content::Companion { companion: Companion::Sound { play: plays, record: records, .. } }) =
+            self.entries.get_mut(&target).map(|entry| &mut entry.content)
+        {
+            *plays |= play;
+            *records |= record;
+            return;
+        }
+        let (server, cookie) = (server.socket.clone(), server.cookie.clone());
+        let companion = Companion::Sound { server, cookie, play, record };
+        self.put(target, Content::Companion { companion }, plug);
+    }
+
+    pub(super) fn bus(&mut self, bus: Bus, rules: &[BusRule], plug: &Name) {
+        let rules = rules.iter().map(|rule| GrantedRule { rule: rule.clone(), because: plug.clone() });
+        self.rules.entry(bus).or_default().extend(rules);
+    }
+
+    /// Interfaces of the portal, and what all of them need: the objects of running requests and of sessions, and
+    /// properties, which tell an interface's version.
+    pub(super) fn portals(&mut self, interfaces: &[String], plug: &Name) {
+        let own = ["Request".to_owned(), "Session".to_owned()];
+        let methods = interfaces.iter().chain(&own).map(|name| format!("org.freedesktop.portal.{name}.*"));
+        let methods = methods.chain(["org.freedesktop.DBus.Properties.*".to_owned()]);
+        let name = |text: &str| BusName::try_from(text.to_owned());
+        let Ok(portal) = name("org.freedesktop.portal.Desktop") else { return };
+        let objects = Some("/org/freedesktop/portal/desktop/*".to_owned());
+        let mut rules = Vec::new();
+        for method in methods.filter_map(|method| name(&method).ok()) {
+            let (name, path) = (portal.clone(), objects.clone());
+            rules.push(BusRule::Call { name: name.clone(), method: method.clone(), path: path.clone() });
+            rules.push(BusRule::Broadcast { name, signal: method, path });
+        }
+        self.bus(Bus::Session, &rules, plug);
+    }
+
+    /// The app's own part of the folder in which the portal shows documents; never its root, which shows everyone's.
+    pub(super) fn documents(&mut self, plug: &Name) {
+        let host = self.request.host;
+        let Some(runtime) = host.roots.get(&pack_schemas::interface::Root::Runtime) else { return };
+        let path = format!("{runtime}/doc/by-app/{}", self.request.manifest.name.desktop_id());
+        let target = format!("{}/doc", runtime_folder(host.user.id));
+        let content = Content::Bind { source: Source::Path(path), access: Access::ReadWrite, optional: true };
+        self.put(target, content, plug);
+    }
+}
