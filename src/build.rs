@@ -18,11 +18,15 @@ use pack_builder::debian;
 use pack_builder::keys::{KeyError, SecretKey};
 use pack_builder::parts::{self, Action, Built, PartsError, Progress, Step, StepError};
 use pack_builder::project::{BuildLock, Project};
+use pack_launcher::interfaces;
+use pack_schemas::manifest::Manifest;
 use pack_schemas::names::{Architecture, Name};
+use pack_schemas::text::nearest;
 
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::package_file::shown;
+use crate::permissions::{Standing, asked};
 use crate::terminal::{Terminal, human_size};
 use crate::{key, project};
 
@@ -69,6 +73,7 @@ impl From<StepName> for Step {
 /// Builds the parts, and packs and signs what they made.
 pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Failure> {
     let project = project::open(&arguments.folder, context)?;
+    warn_of_unknown_interfaces(project.manifest(), context)?;
     let plan = Plan::new(&arguments, &project, context)?;
     let lock = project.work().lock().map_err(|error| project::failure(&error))?;
     let built = plan.build_parts(&project, &lock, context)?;
@@ -89,6 +94,21 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
     let assembled = pack(&request, &context.terminal)?;
     report(&assembled, output, key.as_ref(), context);
     Ok(ExitCode::SUCCESS)
+}
+
+/// A plug of an interface that this pack does not have is connected nowhere that has the same pack; most often it is
+/// written wrongly.
+fn warn_of_unknown_interfaces(manifest: &Manifest, context: &Context) -> Result<(), Failure> {
+    for (name, asked) in asked(manifest, None)? {
+        if asked.standing == Standing::Unknown {
+            let near = nearest(asked.interface.as_str(), interfaces::names());
+            let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            context
+                .terminal
+                .warn(format!("this pack has no interface `{}` (`{name}`){hint}", asked.interface));
+        }
+    }
+    Ok(())
 }
 
 /// What a build will do, with all that can be refused beforehand.

@@ -39,7 +39,7 @@ pub fn explain(plan: &Plan, landlock: u32) -> Vec<String> {
 fn namespaces(plan: &Plan) -> Vec<String> {
     let mut lines = vec![
         "user     the user's own id, no other, and no further user namespace below it".to_owned(),
-        "mount    nothing of the host's but what is listed below".to_owned(),
+        "mount    nothing of the host's but what is listed here".to_owned(),
     ];
     if let Some(plug) = plan.system_calls.get("nested-sandbox") {
         lines[0] =
@@ -104,7 +104,7 @@ fn rights(plan: &Plan, landlock: u32) -> Vec<String> {
 fn wall(plan: &Plan) -> Vec<(u32, String)> {
     let mut rights = Vec::new();
     if restricts_files(plan) {
-        rights.push((2, "writing anywhere but where it is listed below, and changing mounts".to_owned()));
+        rights.push((2, "writing anywhere but where it says so above, and changing mounts".to_owned()));
     }
     if !matches!(plan.processes, Processes::Shared { .. }) {
         rights.push((6, "signals to processes outside".to_owned()));

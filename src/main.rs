@@ -24,6 +24,7 @@ mod list;
 mod package_file;
 mod package_reader;
 mod permissions;
+mod planning;
 mod plugs;
 mod project;
 mod remove;

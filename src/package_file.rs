@@ -29,7 +29,8 @@ pub fn open_file_or_installed(target: &Path, context: &Context) -> Result<Arc<Pa
     }
 }
 
-fn open_installed(name: &PackageName, context: &Context) -> Result<Arc<Package>, Failure> {
+/// Opens the current revision of an installed package.
+pub fn open_installed(name: &PackageName, context: &Context) -> Result<Arc<Package>, Failure> {
     let failed = || Failure::new(format!("cannot open `{name}`"));
     let current = installed::open_current(&context.xdg()?.folders()?, name).map_err(|error| {
         let failure = failed().because(&error);

@@ -7,7 +7,6 @@
 //! 3. Keepers mount the package and its base, or have them mounted already ([`pack_launcher::keeper`]).
 //! 4. The plan is carried out ([`pack_launcher::sandbox`]); the app's status is pack's.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::OwnedFd;
@@ -15,11 +14,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pack_launcher::host::{self, Surroundings};
-use pack_launcher::image::{CacheSize, CheckedSource, ImageError, Reader};
+use pack_launcher::host;
+use pack_launcher::image::CacheSize;
 use pack_launcher::keeper::{self, Keeper, KeeperError, Place, Watch};
 use pack_launcher::package::Package;
-use pack_launcher::plan::{self, PlanError, Request};
 use pack_launcher::sandbox::{self, Images, LaunchError};
 use pack_schemas::facts::ImageFacts;
 use pack_schemas::manifest::Base;
@@ -33,6 +31,7 @@ use pack_store_client::installed;
 use crate::context::{Context, XdgFolders};
 use crate::explain::explain;
 use crate::failure::Failure;
+use crate::planning::{self, Wanted};
 use crate::{doctor, terminal::visible};
 
 /// Arguments of `pack run`.
@@ -189,14 +188,9 @@ fn open(name: &PackageName, folders: &Folders) -> Result<Opened, Failure> {
     let kept = current.state.revision(current.revision).and_then(|entry| entry.facts.clone());
     let facts = match kept {
         Some(facts) => facts,
-        None => read_facts(&package).map_err(|error| failed().because(&error))?,
+        None => planning::read_facts(&package).map_err(|error| failed().because(&error))?,
     };
     Ok(Opened { package, revision: current.revision, state: current.state, facts })
-}
-
-fn read_facts(package: &Arc<Package>) -> Result<ImageFacts, ImageError> {
-    let source = Arc::new(CheckedSource::new(Arc::clone(package)));
-    plan::facts::read(&Reader::open(source, CacheSize::default())?)
 }
 
 fn open_base(base: &PackageName, folders: &Folders) -> Result<Opened, Failure> {
@@ -229,6 +223,7 @@ fn main_app(opened: &Opened) -> Result<Name, Failure> {
     }
 }
 
+/// The plan of the launch.
 fn make_plan(
     arguments: &Arguments,
     xdg: &XdgFolders,
@@ -237,46 +232,17 @@ fn make_plan(
     base: Option<&Opened>,
     app: &Name,
 ) -> Result<Plan, Failure> {
-    let text = |path: std::path::PathBuf, what: &str| {
-        path.into_os_string()
-            .into_string()
-            .map_err(|_| Failure::new(format!("{what} has a name that is not UTF-8")))
-    };
-    let home = text(xdg.home.clone(), "the home folder")?;
-    let working_folder =
-        std::env::current_dir().ok().and_then(|folder| folder.into_os_string().into_string().ok());
-    let variables: BTreeMap<String, String> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    let failed = |error: &dyn std::error::Error| {
-        Failure::new(format!("cannot plan the launch of `{}`", visible(&arguments.target()))).because(error)
-    };
-    let manifest = &opened.package.envelope().manifest;
-    let connections = &opened.state.connections;
-    let grants = plan::grants_of(manifest, app, connections).map_err(|error| failed(&error))?;
-    let surroundings = Surroundings { variables, home, working_folder, list_etc: arguments.explain };
-    let host = host::gather(surroundings, grants.iter()).map_err(|error| failed(&error))?;
-    let request = Request {
-        manifest,
+    let wanted = Wanted {
+        manifest: &opened.package.envelope().manifest,
         revision: opened.revision,
-        app,
-        shell: arguments.shell,
-        connections,
+        connections: &opened.state.connections,
         package: &opened.facts,
         base: base.map(|base| &base.facts),
-        host: &host,
-        data: &text(folders.data(), "the folder of pack")?,
+        app,
+        shell: arguments.shell,
+        for_people: arguments.explain,
     };
-    plan::build(&request).map_err(|error| match &error {
-        PlanError::NoSuchApp { app, known } => {
-            let known: Vec<&str> = known.iter().map(Name::as_str).collect();
-            failed(&error).hint(match nearest(app.as_str(), known.iter().copied()) {
-                Some(near) => format!("did you mean `{}.{near}`?", opened.state.name),
-                None => format!("it has {}", known.join(", ")),
-            })
-        }
-        _ => failed(&error),
-    })
+    planning::plan(&wanted, xdg, folders)
 }
 
 /// Has a package mounted; gives the hold on its keeper, and the mount.

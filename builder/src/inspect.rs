@@ -155,8 +155,10 @@ fn sizes(package: &Package) -> Sizes {
 
 fn plugs(manifest: &Manifest) -> BTreeMap<Name, BTreeMap<Name, Name>> {
     let interfaces = |plug: &Name| (plug.clone(), manifest.interface_of(plug));
-    let apps =
-        manifest.apps.iter().map(|(name, app)| (name.clone(), app.plugs.iter().map(interfaces).collect()));
+    let apps = manifest
+        .apps
+        .iter()
+        .map(|(name, app)| (name.clone(), app.plugs.iter().chain(&app.slots).map(interfaces).collect()));
     apps.collect()
 }
 

@@ -1,19 +1,15 @@
-//! The interfaces that this pack knows: their definitions, compiled in, read when asked for; and what a plug or slot of
-//! them grants.
+//! What a plug or slot of an interface grants.
 
 use std::collections::BTreeMap;
 
-use pack_schemas::interface::{AttributeError, Grant, Interface, InterfaceError, Side};
+use pack_schemas::interface::{AttributeError, Grant, InterfaceError, Side};
 use pack_schemas::manifest::Manifest;
 use pack_schemas::names::{Name, PackageName};
 use pack_schemas::state::{Compiled, Connection};
 use serde_json::Value;
 
-mod generated {
-    // Name and definition of every interface, in alphabetical order, and a number for all of them together.
-    include!(concat!(env!("OUT_DIR"), "/interfaces.rs"));
-}
-use generated::{DEFINITIONS, EDITION};
+use pack_schemas::interface::definitions::EDITION;
+pub use pack_schemas::interface::definitions::{find, names};
 
 /// Why it is not known what a plug or slot grants.
 #[derive(Debug, thiserror::Error)]
@@ -27,22 +23,6 @@ pub enum GrantError {
     /// Its attributes cannot be used.
     #[error(transparent)]
     Attribute(#[from] AttributeError),
-}
-
-/// The names of all interfaces, in alphabetical order.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    DEFINITIONS.iter().map(|(name, _)| *name)
-}
-
-/// Reads the definition of an interface; nothing where pack has no interface of that name.
-///
-/// # Errors
-/// Where the definition is malformed, which the tests rule out.
-pub fn find(name: &Name) -> Result<Option<Interface>, InterfaceError> {
-    match DEFINITIONS.binary_search_by_key(&name.as_str(), |(known, _)| known) {
-        Ok(at) => Interface::from_yaml(name, DEFINITIONS[at].1).map(Some),
-        Err(_) => Ok(None),
-    }
 }
 
 /// What a plug or slot with these attributes grants to an app of the package.

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::part::{self, Part};
 use super::{App, Base, CheckError, Manifest, PackageType, Plug, RootFs};
+use crate::interface::{AttributeError, Side, definitions};
 use crate::names::Name;
 use crate::text::visible;
 
@@ -146,6 +147,32 @@ impl Manifest {
         }
     }
 
+    /// Checks the attributes of plugs and slots against the definitions of their interfaces. Only a manifest that is written
+    /// now is checked so: what an interface was when a package was built is not known later, and at install such a plug
+    /// stays unconnected. The same goes for an interface that is not known.
+    pub(super) fn check_attributes(&self) -> Checked {
+        let plugs =
+            self.apps.iter().flat_map(|(app, a)| a.plugs.iter().map(move |name| (app, name, Side::Plug)));
+        let slots =
+            self.apps.iter().flat_map(|(app, a)| a.slots.iter().map(move |name| (app, name, Side::Slot)));
+        for (app, name, side) in plugs.chain(slots) {
+            let Ok(Some(definition)) = definitions::find(&self.interface_of(name)) else { continue };
+            let Err(error) = definition.resolve(side, &self.name, &self.attributes_of(name)) else {
+                continue;
+            };
+            let (key, declared) = match side {
+                Side::Plug => ("plugs", &self.plugs),
+                Side::Slot => ("slots", &self.slots),
+            };
+            let finding = Finding::new(format!("cannot be used: {error}"));
+            return match declared.get(name) {
+                Some(plug) => under(key, under(name.as_str(), Err(at_attribute(finding, plug, &error)))),
+                None => under("apps", under(app.as_str(), under(key, Err(finding.at_member(name))))),
+            };
+        }
+        Ok(())
+    }
+
     fn check_texts(&self) -> Checked {
         let line = |key: &str, text: &Option<String>, most: usize| {
             under(key, text.as_deref().map_or(Ok(()), |text| check_line(text, most)))
@@ -179,6 +206,19 @@ impl Manifest {
             under("slots", ensure(self.slots.is_empty(), "cannot be there where the type is `base`"))?;
         }
         Ok(())
+    }
+}
+
+/// The place of an attribute that cannot be used, where it is there.
+fn at_attribute(finding: Finding, plug: &Plug, error: &AttributeError) -> Finding {
+    match error {
+        AttributeError::Unknown { name, .. } if plug.attributes.contains_key(name) => {
+            finding.about_key().under(Step::Key(name.clone()))
+        }
+        AttributeError::Wrong { name, .. } if plug.attributes.contains_key(name) => {
+            finding.under(Step::Key(name.clone()))
+        }
+        _ => finding,
     }
 }
 

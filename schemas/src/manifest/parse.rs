@@ -58,6 +58,7 @@ impl Manifest {
         let manifest = Manifest::deserialize(FromNode(&root)).map_err(|fault| report.fault(&root, fault))?;
         report.foreign_base(&root, &manifest)?;
         manifest.find_fault().map_err(|finding| report.finding(&root, finding))?;
+        manifest.check_attributes().map_err(|finding| report.finding(&root, finding))?;
         Ok(manifest)
     }
 }

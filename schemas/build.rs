@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 fn main() {
-    let folder =
-        Path::new(&env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../schemas/interfaces");
+    let folder = Path::new(&env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("interfaces");
     let folder = fs::canonicalize(folder).expect("the folder of definitions");
     println!("cargo:rerun-if-changed={}", folder.display());
     let mut files: Vec<PathBuf> = fs::read_dir(&folder)
@@ -19,7 +18,7 @@ fn main() {
         .collect();
     // By name without the ending: `network` comes before `network-bind`.
     files.sort_by(|a, b| a.file_stem().cmp(&b.file_stem()));
-    let mut table = String::from("pub(crate) const DEFINITIONS: &[(&str, &str)] = &[\n");
+    let mut table = String::from("pub const DEFINITIONS: &[(&str, &str)] = &[\n");
     // With fixed keys: the same definitions give the same number.
     let mut edition = DefaultHasher::new();
     for path in &files {
@@ -28,7 +27,7 @@ fn main() {
         writeln!(table, "    ({name:?}, include_str!({path:?})),").expect("memory");
         (name, fs::read(path).expect("a definition that can be read")).hash(&mut edition);
     }
-    writeln!(table, "];\npub(crate) const EDITION: u64 = {};", edition.finish()).expect("memory");
+    writeln!(table, "];\n/// See above.\npub const EDITION: u64 = {};", edition.finish()).expect("memory");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("interfaces.rs");
     fs::write(out, table).expect("the output folder");
 }
