@@ -149,6 +149,38 @@ impl World {
         }
     }
 
+    /// An installed package `tester` whose app `none` has no plug, and each other app one of these: the plug, as it is
+    /// declared (`{}` for nothing but its interface). All are connected. Each runs a shell script ([`World::inside`]).
+    pub fn install_tester(&self, plugs: &[(&str, &str)]) {
+        let mut manifest = "name: tester\nversion: '1'\nbase: host\nplugs:\n".to_owned();
+        for (plug, declared) in plugs {
+            manifest += &format!("  {plug}: {declared}\n");
+        }
+        if plugs.is_empty() {
+            manifest = manifest.replace("plugs:\n", "");
+        }
+        manifest += "apps:\n  none: {command: bin/tester}\n";
+        for (plug, _) in plugs {
+            manifest += &format!("  {plug}: {{command: bin/tester, plugs: [{plug}]}}\n");
+        }
+        manifest += "parts:\n  tester: {plugin: dump, source: files}\n";
+        self.project("tester", &manifest, &[("bin/tester", "#!/bin/sh\nexec \"$@\"\n")]);
+        self.install("tester");
+    }
+
+    /// A script in the sandbox of an app of `tester`, not started yet; it sees `arguments` as `$1` and so on.
+    pub fn inside(&self, app: &str, script: &str, arguments: &[&str]) -> Command {
+        let mut command = self.pack(["run", &format!("tester.{app}"), "/bin/sh", "-c", script, "sh"]);
+        command.args(arguments);
+        command
+    }
+
+    /// What a script in the sandbox of an app of `tester` prints; it has to succeed.
+    #[track_caller]
+    pub fn tell(&self, app: &str, script: &str, arguments: &[&str]) -> String {
+        out(&succeed(self.inside(app, script, arguments))).trim_end().to_owned()
+    }
+
     /// An installed package `probe` with tests/probe/probe.c in it and an app for each of these plugs.
     pub fn install_probe(&self, plugs: &[&str]) {
         let apps: String = [""].iter().chain(plugs).map(|plug| probe_app(plug)).collect();

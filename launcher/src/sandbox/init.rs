@@ -112,6 +112,8 @@ fn start(task: &Task<'_>) -> Result<Pid, StepError> {
             .step("become the parent of every orphan")?;
     }
     let program = Program::new(task.plan, task.arguments).step_on(EXECUTE, &task.plan.program)?;
+    // While /proc is the host's: the sandbox's own may be one that is read-only.
+    command_line::overwrite("pack").step("wipe the command line of the first process")?;
     let proc = Proc::open()?;
     proc.map_ids((0, 0), task.user)?;
     if !matches!(task.plan.network, Network::Host { .. }) {
@@ -133,7 +135,6 @@ fn start(task: &Task<'_>) -> Result<Pid, StepError> {
     landlock::restrict(task.plan, sys::landlock::version().unwrap_or(0))?;
     privileges::drop_capabilities()?;
     sys::clone::reset_personality().step("reset the personality")?;
-    command_line::overwrite("pack").step("wipe the command line of the first process")?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).step("close the first process to the app")?;
     sys::seccomp::install(&app_filter()).step("install the seccomp filter")?;
     sys::clone::start_in_shared_memory(&mut || become_app(task, terminal.as_ref(), &program))

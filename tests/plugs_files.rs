@@ -1,0 +1,258 @@
+//! Plugs that show files: each does what it says, and without it there is nothing.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use support::{World, is_root, out, skip, succeed};
+
+/// Tries to read `$1`, and then to write to it.
+const TRY: &str = r#"
+read=no; write=no
+cat "$1" >/dev/null 2>&1 && read=yes
+( : >>"$1" ) 2>/dev/null && write=yes
+echo "read $read, write $write"
+"#;
+
+/// What an app of `tester` can do with a file.
+#[track_caller]
+fn access(world: &World, app: &str, path: &Path) -> String {
+    world.tell(app, TRY, &[path.to_str().unwrap()])
+}
+
+const NOTHING: &str = "read no, write no";
+const READING: &str = "read yes, write no";
+const ALL: &str = "read yes, write yes";
+
+#[test]
+fn personal_files_gives_the_named_ones_and_no_others() {
+    let world = World::with_key();
+    for name in [".notes/a", ".vimrc", ".ssh/id_ed25519", ".config/app/settings", "Documents/x"] {
+        world.write(name, name);
+    }
+    symlink(world.home(".ssh"), world.home(".linked")).unwrap();
+    symlink(world.home(".ssh/id_ed25519"), world.home(".notes/link")).unwrap();
+    let declared = "{interface: personal-files, read: [$HOME/.vimrc, $HOME/.linked, $HOME/.missing], \
+                    write: [$HOME/.notes, $HOME/.config/app/]}";
+    world.install_tester(&[("own", declared)]);
+    for (name, with) in [
+        (".notes/a", ALL),
+        (".config/app/settings", ALL),
+        (".vimrc", READING),
+        (".linked/id_ed25519", NOTHING),
+        (".notes/link", NOTHING),
+        (".ssh/id_ed25519", NOTHING),
+        ("Documents/x", NOTHING),
+    ] {
+        assert_eq!(access(&world, "own", &world.home(name)), with, "{name}");
+        assert_eq!(access(&world, "none", &world.home(name)), NOTHING, "{name}");
+    }
+    assert!(!world.home(".missing").exists(), "what is not there is not made (firejail #7154)");
+}
+
+/// The folder that is shown becomes a link to elsewhere after it was connected.
+#[test]
+fn cve_2026_34078_a_link_in_place_of_a_shown_path_leads_nowhere() {
+    let world = World::with_key();
+    world.write(".notes/deep/a", "note");
+    world.write(".ssh/a", "key");
+    world.install_tester(&[("own", "{interface: personal-files, write: $HOME/.notes/deep}")]);
+    assert_eq!(access(&world, "own", &world.home(".notes/deep/a")), ALL);
+    fs::rename(world.home(".notes/deep"), world.home(".notes/aside")).unwrap();
+    for target in [world.home(".ssh"), Path::new("../.ssh").to_owned(), Path::new("/etc").to_owned()] {
+        symlink(target, world.home(".notes/deep")).unwrap();
+        assert_eq!(access(&world, "own", &world.home(".notes/deep/a")), NOTHING);
+        fs::remove_file(world.home(".notes/deep")).unwrap();
+    }
+    // The folder above it, too.
+    fs::rename(world.home(".notes"), world.home(".old")).unwrap();
+    fs::create_dir(world.home(".ssh/deep")).unwrap();
+    symlink(world.home(".ssh"), world.home(".notes")).unwrap();
+    assert_eq!(access(&world, "own", &world.home(".notes/deep/a")), NOTHING);
+}
+
+#[test]
+fn system_files_gives_the_named_ones_and_no_others() {
+    let world = World::with_key();
+    let folder = tempfile::Builder::new().prefix("pack-test-").tempdir_in("/var/tmp").unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "x").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    let path = folder.path().display();
+    let read = format!("{{interface: system-files, read: [/etc/group-, /etc/login.defs, {path}]}}");
+    let write = format!("{{interface: system-files, write: [{path}]}}");
+    world.install_tester(&[("reads", &read), ("writes", &write)]);
+    for (path, none, reads, writes) in
+        [(file.as_path(), NOTHING, READING, ALL), (Path::new("/etc/login.defs"), NOTHING, READING, NOTHING)]
+    {
+        assert_eq!(access(&world, "none", path), none);
+        assert_eq!(access(&world, "reads", path), reads);
+        assert_eq!(access(&world, "writes", path), writes);
+    }
+}
+
+#[test]
+fn removable_media_shows_what_is_mounted_there() {
+    if !is_root() {
+        return skip("removable-media: only root makes folders in /media");
+    }
+    let world = World::with_key();
+    world.install_tester(&[("removable-media", "{}")]);
+    let folder = tempfile::Builder::new().prefix("pack-test-").tempdir_in("/media").unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let file = folder.path().join("photo");
+    fs::write(&file, "x").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    assert_eq!(access(&world, "removable-media", &file), ALL);
+    assert_eq!(access(&world, "none", &file), NOTHING);
+}
+
+/// Interface, configured folder, variable.
+const FOLDERS: &[(&str, &str, &str)] = &[
+    ("documents", "Papers", "DOCUMENTS"),
+    ("download", "Downloads", "DOWNLOAD"),
+    ("music", "Music", "MUSIC"),
+    ("pictures", "Shared/Pictures", "PICTURES"),
+    ("public-share", "Public", "PUBLICSHARE"),
+    ("templates", "Templates", "TEMPLATES"),
+    ("videos", "Videos", "VIDEOS"),
+];
+
+#[test]
+fn each_folder_of_the_user_is_a_plug_of_its_own() {
+    let world = World::with_key();
+    let mut configured = String::new();
+    for (_, folder, variable) in FOLDERS {
+        world.write(&format!("{folder}/file"), "x");
+        configured += &format!("XDG_{variable}_DIR=\"$HOME/{folder}\"\n");
+    }
+    world.write(".config/user-dirs.dirs", &configured);
+    let writes: Vec<String> = FOLDERS.iter().map(|(name, ..)| format!("{name}-too")).collect();
+    let declared: Vec<String> =
+        FOLDERS.iter().map(|(name, ..)| format!("{{interface: {name}, access: read-write}}")).collect();
+    let mut plugs: Vec<(&str, &str)> = FOLDERS.iter().map(|(name, ..)| (*name, "{}")).collect();
+    plugs.extend(writes.iter().map(String::as_str).zip(declared.iter().map(String::as_str)));
+    world.install_tester(&plugs);
+    for (name, folder, variable) in FOLDERS {
+        let file = world.home(&format!("{folder}/file"));
+        assert_eq!(access(&world, name, &file), READING);
+        assert_eq!(access(&world, &format!("{name}-too"), &file), ALL);
+        assert_eq!(access(&world, "none", &file), NOTHING);
+        let other = if *name == "music" { "videos" } else { "music" };
+        assert_eq!(access(&world, other, &file), NOTHING, "{name} is not {other}");
+        let told = world.tell(name, "eval echo \"\\$XDG_$1_DIR\"", &[variable]);
+        assert_eq!(told, world.home(folder).to_str().unwrap());
+    }
+}
+
+/// A folder of the user's that is the home folder, or hidden, or holds programs on PATH, is not shown.
+#[test]
+fn cve_2024_1724_a_folder_that_acts_outside_is_no_folder_for_documents() {
+    let world = World::with_key();
+    for name in ["tools/bin/x", ".config/x", "x"] {
+        world.write(name, "x");
+    }
+    world.install_tester(&[("documents", "{access: read-write}")]);
+    for (configured, file) in [("$HOME", "x"), ("$HOME/.config", ".config/x"), ("$HOME/tools", "tools/bin/x")]
+    {
+        world.write(".config/user-dirs.dirs", format!("XDG_DOCUMENTS_DIR=\"{configured}\"\n"));
+        let mut run = world.inside("documents", TRY, &[world.home(file).to_str().unwrap()]);
+        run.env("PATH", format!("{}:{}", world.home("tools/bin").display(), std::env::var("PATH").unwrap()));
+        assert_eq!(out(&succeed(run)).trim_end(), NOTHING, "{configured}");
+    }
+}
+
+#[test]
+fn ssh_keys_and_gpg_keys_are_read_with_their_plugs_alone() {
+    let world = World::with_key();
+    world.write(".ssh/id_ed25519", "key");
+    world.write(".gnupg/private-keys-v1.d/x.key", "key");
+    world.install_tester(&[("ssh-keys", "{}"), ("gpg-keys", "{}")]);
+    for (plug, path) in [("ssh-keys", ".ssh/id_ed25519"), ("gpg-keys", ".gnupg/private-keys-v1.d/x.key")] {
+        assert_eq!(access(&world, plug, &world.home(path)), READING);
+        assert_eq!(access(&world, "none", &world.home(path)), NOTHING);
+    }
+    assert_eq!(access(&world, "ssh-keys", &world.home(".gnupg/private-keys-v1.d/x.key")), NOTHING);
+}
+
+#[test]
+fn log_observe_reads_logs_and_mount_observe_the_mount_table() {
+    let world = World::with_key();
+    world.install_tester(&[("log-observe", "{}"), ("mount-observe", "{}"), ("hardware-observe", "{}")]);
+    let log = Path::new("/var/log/dpkg.log");
+    assert_eq!(access(&world, "log-observe", log), READING);
+    assert_eq!(access(&world, "none", log), NOTHING);
+
+    let host = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let seen = world.tell("mount-observe", "cat /run/host/mountinfo", &[]);
+    let points = |table: &str| -> Vec<String> {
+        table.lines().filter_map(|line| line.split(' ').nth(4).map(str::to_owned)).collect()
+    };
+    assert_eq!(points(&seen), points(&host));
+    let table = world.tell("mount-observe", "ls -l /etc/mtab; cat /etc/mtab", &[]);
+    assert!(table.lines().any(|line| line.contains(" / ")), "{table}");
+    let own = world.tell("none", "cat /etc/mtab; ls /run/host 2>&1; true", &[]);
+    assert!(!own.lines().any(|line| line.contains(" /sys ")), "{own}");
+
+    assert_eq!(world.tell("hardware-observe", "ls /sys/class | grep -c ^net$", &[]), "1");
+    assert_eq!(world.tell("none", "ls /sys 2>/dev/null | wc -l", &[]), "0");
+}
+
+#[test]
+fn shared_memory_is_the_hosts_with_its_plug_alone() {
+    let world = World::with_key();
+    world
+        .install_tester(&[("shared-memory", "{}"), ("private", "{interface: shared-memory, private: true}")]);
+    let file = tempfile::Builder::new().prefix("pack-test-").tempfile_in("/dev/shm").unwrap();
+    fs::set_permissions(file.path(), fs::Permissions::from_mode(0o666)).unwrap();
+    let segment = out(&succeed({
+        let mut make = world.command("ipcmk");
+        make.args(["-M", "4096"]);
+        make
+    }));
+    let id = segment.rsplit(' ').next().unwrap().trim().to_owned();
+    let sees = |app: &str| world.tell(app, "ipcs -m | awk '{print $2}' | grep -c -x \"$1\" || true", &[&id]);
+    assert_eq!(
+        (access(&world, "shared-memory", file.path()), sees("shared-memory")),
+        (ALL.to_owned(), "1".to_owned())
+    );
+    for app in ["none", "private"] {
+        let there = world.tell(app, "[ -e \"$1\" ] || echo no", &[file.path().to_str().unwrap()]);
+        assert_eq!((there, sees(app)), ("no".to_owned(), "0".to_owned()), "{app}");
+    }
+    // What is private is there: an app's own processes share memory.
+    assert_eq!(
+        world.tell(
+            "private",
+            "echo x >/dev/shm/a && cat /dev/shm/a && ipcmk -M 4096 >/dev/null && echo made",
+            &[]
+        ),
+        "x\nmade"
+    );
+    succeed({
+        let mut remove = world.command("ipcrm");
+        remove.args(["-m", &id]);
+        remove
+    });
+}
+
+/// Several plugs show the same place, or one a part of what another shows.
+#[test]
+fn plugs_that_overlap_give_together_what_each_gives() {
+    let world = World::with_key();
+    world.write("Documents/deep/file", "x");
+    let manifest = "name: tester\nversion: '1'\nbase: host\nplugs:\n  deep: {interface: personal-files, write: $HOME/Documents/deep}\n\
+                    \x20 home-reads: {interface: documents}\n\
+                    apps: {both: {command: bin/tester, plugs: [deep, home-reads]}, all: {command: bin/tester, plugs: [home, deep, home-reads]}}\n\
+                    parts: {p: {plugin: dump, source: files}}\n";
+    world.project("tester", manifest, &[("bin/tester", "#!/bin/sh\nexec \"$@\"\n")]);
+    world.install("tester");
+    world.write("Documents/file", "x");
+    assert_eq!(access(&world, "both", &world.home("Documents/file")), READING);
+    assert_eq!(access(&world, "both", &world.home("Documents/deep/file")), ALL);
+    assert_eq!(access(&world, "all", &world.home("Documents/file")), ALL);
+    assert_eq!(access(&world, "all", &world.home("Documents/deep/file")), ALL);
+}
