@@ -8,6 +8,7 @@
 //! | [`index`] | the block index inside a package: a hash tree over spans of the image |
 //! | [`squashfs`] | the on-disk structures of squashfs 4.0 |
 //! | [`interface`] | interface definitions, one YAML file each under `schemas/interfaces/` |
+//! | [`system_calls`] | which system calls are refused, `schemas/system-calls.yaml` |
 //! | [`facts`] | what of an image's tree decides how a root folder looks |
 //! | [`plan`] | what a launch will do, step by step |
 //! | [`state`] | what is installed, `state.json` |
@@ -26,4 +27,5 @@ pub mod package;
 pub mod plan;
 pub mod squashfs;
 pub mod state;
+pub mod system_calls;
 pub mod text;

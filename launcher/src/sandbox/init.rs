@@ -36,7 +36,7 @@ use crate::sandbox::landlock;
 use crate::sandbox::privileges::{self, Proc};
 use crate::sandbox::program::Program;
 use crate::sandbox::root::{self, Images};
-use crate::sandbox::seccomp::app_filter;
+use crate::sandbox::seccomp::{Told, app_filter};
 use crate::sandbox::step::{InStep, StepError};
 use crate::sys;
 
@@ -136,7 +136,8 @@ fn start(task: &Task<'_>) -> Result<Pid, StepError> {
     privileges::drop_capabilities()?;
     sys::clone::reset_personality().step("reset the personality")?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).step("close the first process to the app")?;
-    sys::seccomp::install(&app_filter()).step("install the seccomp filter")?;
+    let granted = |group: &str| task.plan.system_calls.contains_key(group);
+    sys::seccomp::install(&app_filter(granted, Told::Nothing)).step("install the seccomp filter")?;
     sys::clone::start_in_shared_memory(&mut || become_app(task, terminal.as_ref(), &program))
         .step("start the app's process")
 }

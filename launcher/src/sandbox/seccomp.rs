@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! load architecture; another one: end the process
-//! load number;       x32, or past the last reviewed: ENOSYS
+//! load number;       x32, or past the last reviewed: what the table says of those
 //! binary search for the number among the calls that rules name; not there: allow
 //! for each rule on the call: each condition: load argument, does not hold: next.  answer the error
 //! allow
@@ -17,7 +17,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::sandbox::syscalls::{self, Condition, Rule, Test};
+use crate::sandbox::syscalls::{self, Condition, Test};
 use crate::sys::seccomp::Instruction;
 
 /// Offsets into `struct seccomp_data`.
@@ -33,34 +33,58 @@ const JUMP_ANY_BIT: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
 const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
 const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
+/// Numbers of x32 calls have this bit set.
+const X32_BIT: u32 = 0x4000_0000;
+
 /// `AUDIT_ARCH_…` of `linux/audit.h`: the ELF machine, with the bits for 64-bit and little-endian.
 #[cfg(target_arch = "x86_64")]
 const THIS_ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const THIS_ARCHITECTURE: u32 = 0xc000_00b7;
 
-/// The filter of an app, made of [`syscalls::RULES`].
-pub fn app_filter() -> Vec<Instruction> {
-    compile(syscalls::RULES, syscalls::LAST_REVIEWED)
+/// Which refused calls are told to whoever holds the filter's listener, who then gives the answer; where nobody holds it,
+/// the kernel answers ENOSYS (seccomp_unotify(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told<'a> {
+    /// None: the kernel answers what the table says.
+    Nothing,
+    /// Those of groups that are not quiet.
+    Refusals,
+    /// All, and every call, allowed or not, with one of these numbers.
+    Everything(&'a [u32]),
 }
 
-fn compile(rules: &[Rule], last_reviewed: u32) -> Vec<Instruction> {
+/// The filter of an app, made of the table but for the groups that were `granted`.
+pub fn app_filter(granted: impl Fn(&str) -> bool, told: Told<'_>) -> Vec<Instruction> {
+    let mut bodies = Bodies::new();
+    for group in syscalls::enforced(granted) {
+        for rule in group.rules {
+            let action = match told {
+                Told::Refusals if !group.quiet => libc::SECCOMP_RET_USER_NOTIF,
+                Told::Everything(_) => libc::SECCOMP_RET_USER_NOTIF,
+                Told::Refusals | Told::Nothing => errno(rule.errno),
+            };
+            let body = compile_body(rule.when, action);
+            for (_, number) in rule.calls {
+                bodies.entry(*number).or_default().extend_from_slice(&body);
+            }
+        }
+    }
+    if let Told::Everything(observed) = told {
+        for number in observed {
+            bodies.entry(*number).or_default().push(answer(libc::SECCOMP_RET_USER_NOTIF));
+        }
+    }
     let mut program = vec![
         load(ARCHITECTURE),
         jump(JUMP_EQUAL, THIS_ARCHITECTURE, 1, 0),
-        answer(libc::SECCOMP_RET_KILL_PROCESS),
+        answer(syscalls::OTHER_ARCHITECTURES),
         load(NUMBER),
-        // x32 numbers have bit 30 set, and so are past the last as well.
-        jump(JUMP_GREATER, last_reviewed, 0, 1),
-        answer(errno(libc::ENOSYS)),
+        jump(JUMP_GREATER, syscalls::LAST_REVIEWED, 0, 3),
+        jump(JUMP_AT_LEAST, X32_BIT, 0, 1),
+        answer(syscalls::X32),
+        answer(syscalls::LATER_CALLS),
     ];
-    let mut bodies = Bodies::new();
-    for rule in rules {
-        let body = compile_body(rule.when, errno(rule.errno));
-        for number in rule.calls.iter().filter_map(|call| syscalls::number(call)) {
-            bodies.entry(number).or_default().extend_from_slice(&body);
-        }
-    }
     program.extend(search(bodies, answer(libc::SECCOMP_RET_ALLOW)));
     program
 }
@@ -223,10 +247,75 @@ mod tests {
         }
     }
 
+    /// The filter of an app without a plug that grants calls.
+    fn plain() -> Vec<Instruction> {
+        app_filter(|_| false, Told::Nothing)
+    }
+
     fn ask(call: &str, arguments: &[u64]) -> u32 {
+        ask_of(&plain(), call, arguments)
+    }
+
+    fn ask_of(program: &[Instruction], call: &str, arguments: &[u64]) -> u32 {
         let mut all = [0; 6];
         all[..arguments.len()].copy_from_slice(arguments);
-        run(&app_filter(), THIS_ARCHITECTURE, syscalls::number(call).unwrap(), all)
+        run(program, THIS_ARCHITECTURE, syscalls::number(call).unwrap(), all)
+    }
+
+    #[test]
+    fn a_granted_group_is_left_out_and_nothing_else() {
+        let (user, mount, pid) = (1 << 28, 1 << 17, 1 << 29);
+        let refused = errno(libc::EPERM);
+        for (granted, call, arguments, expected) in [
+            (&["nested-sandbox"][..], "unshare", &[user][..], ALLOW),
+            (&["nested-sandbox"], "clone", &[user | pid | 17], ALLOW),
+            (&["nested-sandbox"], "chroot", &[], ALLOW),
+            (&["nested-sandbox"], "unshare", &[user | mount], refused),
+            (&["nested-sandbox"], "clone", &[mount | 17], refused),
+            (&["nested-sandbox"], "mount", &[], refused),
+            (&["nested-sandbox"], "pivot_root", &[], refused),
+            (&["nested-sandbox"], "unshare", &[0x80], refused),
+            (&["nested-sandbox"], "ptrace", &[], refused),
+            (&["nested-sandbox", "nested-mounts"], "unshare", &[user | mount], ALLOW),
+            (&["nested-sandbox", "nested-mounts"], "mount", &[], ALLOW),
+            (&["nested-sandbox", "nested-mounts"], "setns", &[], refused),
+            (&["nested-sandbox", "nested-mounts"], "move_mount", &[], errno(libc::ENOSYS)),
+            (&["nested-mounts"], "unshare", &[user | mount], refused),
+            (&["tracing"], "ptrace", &[], ALLOW),
+            (&["tracing"], "bpf", &[], refused),
+            (&["set-id-bits", "keyrings", "warp-drive"], "fchmod", &[0, 0o4755], refused),
+            (&["set-id-bits", "keyrings", "warp-drive"], "keyctl", &[], refused),
+        ] {
+            let filter = app_filter(|name| granted.contains(&name), Told::Nothing);
+            assert_eq!(ask_of(&filter, call, arguments), expected, "{granted:?} {call} {arguments:?}");
+        }
+    }
+
+    #[test]
+    fn who_listens_is_told_of_loud_refusals_or_of_all_and_allowed_calls_stay_allowed() {
+        const TOLD: u32 = libc::SECCOMP_RET_USER_NOTIF;
+        let observed = [syscalls::number("openat").unwrap()];
+        let (loud, all) =
+            (app_filter(|_| false, Told::Refusals), app_filter(|_| false, Told::Everything(&observed)));
+        for (call, arguments, expected, of_all) in [
+            ("mount", &[][..], TOLD, TOLD),
+            ("unshare", &[1 << 28], TOLD, TOLD),
+            ("unshare", &[0x400], ALLOW, ALLOW),
+            ("clone3", &[], errno(libc::ENOSYS), TOLD),
+            ("io_uring_setup", &[], errno(libc::ENOSYS), TOLD),
+            ("get_mempolicy", &[], errno(libc::EPERM), TOLD),
+            ("openat", &[0, 0, 0, 0], ALLOW, TOLD),
+            ("openat", &[0, 0, libc::O_CREAT as u64, 0o4755], TOLD, TOLD),
+            ("read", &[], ALLOW, ALLOW),
+            ("execve", &[], ALLOW, ALLOW),
+        ] {
+            assert_eq!(ask_of(&loud, call, arguments), expected, "{call} {arguments:?}");
+            assert_eq!(ask_of(&all, call, arguments), of_all, "{call} {arguments:?}");
+        }
+        for filter in [&loud, &all] {
+            assert_eq!(run(filter, 0x4000_0003, 1, [0; 6]), libc::SECCOMP_RET_KILL_PROCESS);
+            assert_eq!(run(filter, THIS_ARCHITECTURE, 0x4000_0001, [0; 6]), errno(libc::ENOSYS));
+        }
     }
 
     #[test]
@@ -338,7 +427,7 @@ mod tests {
 
     #[test]
     fn other_architectures_end_the_process_and_later_calls_do_not_exist() {
-        let (i386, filter) = (0x4000_0003, app_filter());
+        let (i386, filter) = (0x4000_0003, plain());
         assert_eq!(run(&filter, i386, 1, [0; 6]), libc::SECCOMP_RET_KILL_PROCESS);
         for number in [syscalls::LAST_REVIEWED + 1, 0x4000_0001, u32::MAX] {
             assert_eq!(run(&filter, THIS_ARCHITECTURE, number, [0; 6]), errno(libc::ENOSYS), "{number}");
@@ -354,22 +443,12 @@ mod tests {
 
     /// What the table says of a number by itself, with every argument as in `arguments`.
     fn plainly(number: u32, arguments: [u64; 6]) -> u32 {
-        let holds = |condition: &Condition| {
-            let value = arguments[usize::from(condition.argument)] as u32;
-            match condition.test {
-                Test::Equals(wanted) => value == wanted,
-                Test::AnyBit(bits) => value & bits != 0,
-                Test::NoneOf(numbers) => !numbers.contains(&value),
-            }
-        };
-        let names = |rule: &Rule| rule.calls.iter().any(|call| syscalls::number(call) == Some(number));
-        let rule = syscalls::RULES.iter().find(|rule| names(rule) && rule.when.iter().all(holds));
-        rule.map_or(ALLOW, |rule| errno(rule.errno))
+        syscalls::look_up(number, &arguments, |_| false).map_or(ALLOW, |refused| errno(refused.errno))
     }
 
     #[test]
     fn the_search_finds_what_the_table_says_for_every_number() {
-        let filter = app_filter();
+        let filter = plain();
         for number in 0..=syscalls::LAST_REVIEWED {
             for value in [0, 1, 2, 3, 0x80, 0x1000_0000, 0o4000, libc::TIOCSTI, u64::MAX] {
                 for at in 0..6 {
@@ -385,12 +464,9 @@ mod tests {
     #[test]
     fn a_number_is_found_in_a_few_steps() {
         // The kernel runs the program for every number when it is installed.
-        let filter = app_filter();
-        let named: Vec<u32> = syscalls::RULES
-            .iter()
-            .flat_map(|rule| rule.calls)
-            .filter_map(|call| syscalls::number(call))
-            .collect();
+        let filter = plain();
+        let rules = syscalls::GROUPS.iter().flat_map(|group| group.rules);
+        let named: Vec<u32> = rules.flat_map(|rule| rule.calls).map(|(_, number)| *number).collect();
         for number in (0..=syscalls::LAST_REVIEWED).filter(|number| !named.contains(number)) {
             let steps = steps_of(&filter, number);
             assert!(steps < 32, "{number}: {steps}");
@@ -400,6 +476,9 @@ mod tests {
     #[test]
     fn the_filter_is_far_below_the_kernels_limit() {
         // BPF_MAXINSNS is 4096.
-        assert!(app_filter().len() < 512, "{}", app_filter().len());
+        for told in [Told::Nothing, Told::Refusals, Told::Everything(&[0, 1, 2, 257])] {
+            let length = app_filter(|_| false, told).len();
+            assert!(length < 600, "{told:?}: {length}");
+        }
     }
 }
