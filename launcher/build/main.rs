@@ -1,4 +1,5 @@
 //! Puts data files into the program.
+#![allow(clippy::print_stdout)] // What cargo reads.
 
 mod system_calls;
 

@@ -29,7 +29,7 @@ pub fn generate(output: &Path) {
     ] {
         writeln!(code, "pub(crate) const {name}: u32 = {};", action(&decision.answer)).expect("memory");
     }
-    code.push_str("/// The groups of the table, in its order.\n");
+    code.push_str("/// The groups of the table, in its order.\n#[allow(clippy::unnecessary_cast)]\n");
     writeln!(code, "pub static GROUPS: &[Group] = &[").expect("memory");
     table.groups.iter().for_each(|group| write_group(&mut code, group));
     writeln!(code, "];").expect("memory");
