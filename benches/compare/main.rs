@@ -5,6 +5,7 @@
 //! cargo bench --bench compare                          everything
 //! cargo bench --bench compare -- TOPIC… [ROUNDS]
 //!   start      start of a trivial app, warm and cold: beside bubblewrap, and squashfuse_ll with bubblewrap
+//!   sandbox    what the sandbox costs beyond its namespaces
 //!   build      build of the tree: beside mksquashfs
 //!   mount      all of the following
 //!   walk       find(1) over the tree, warm and cold
@@ -33,6 +34,7 @@ mod mount;
 mod place;
 mod probe;
 mod rows;
+mod sandbox;
 mod start;
 mod table;
 mod tree;
@@ -47,7 +49,7 @@ use table::{Verdict, summarise};
 use tree::Tree;
 
 const TOPICS: &[&str] =
-    &["start", "build", "walk", "read", "random", "python", "million", "memory", "checking"];
+    &["start", "sandbox", "build", "walk", "read", "random", "python", "million", "memory", "checking"];
 /// Topics that `mount` stands for.
 const MOUNT: &[&str] = &["walk", "read", "random", "python", "million", "memory", "checking"];
 
@@ -59,6 +61,11 @@ fn main() {
     {
         return probe::run(at.as_ref());
     }
+    if let [word, rounds] = arguments.as_slice()
+        && word == "sandbox-rounds"
+    {
+        return sandbox::run(rounds.parse().expect("a number"));
+    }
     let (topics, rounds) = parse(&arguments).unwrap_or_else(|word| {
         eprintln!("usage: compare [{}|mount]… [ROUNDS], not `{word}`", TOPICS.join("|"));
         std::process::exit(2)
@@ -69,7 +76,10 @@ fn main() {
     if topics.contains(&"start") {
         verdicts.extend(start::start(&place, rounds.unwrap_or(60)));
     }
-    if topics.iter().any(|topic| *topic != "start") {
+    if topics.contains(&"sandbox") {
+        verdicts.extend(sandbox::sandbox(&place, rounds.unwrap_or(300)));
+    }
+    if topics.iter().any(|topic| !["start", "sandbox"].contains(topic)) {
         let tree = Tree::new(&place);
         let bench = Bench { place: &place, tree: &tree, rows: Row::possible(&tree) };
         rows::example(&place, "mount-run");

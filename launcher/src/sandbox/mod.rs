@@ -146,7 +146,8 @@ fn attend(
     }
 }
 
-fn namespaces(plan: &Plan) -> u64 {
+/// The namespaces (CLONE_NEW…) that the first process of a plan's sandbox is made in.
+pub fn namespaces(plan: &Plan) -> u64 {
     let own = |flag: i32, is_own: bool| if is_own { flag } else { 0 };
     let flags = libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS

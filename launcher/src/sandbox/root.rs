@@ -349,8 +349,10 @@ impl<'a> Places<'a> {
             FileType::Directory => mkdirat(folder, name, Mode::from(0o755)),
             // A listing tells the kind of the place, not of what is mounted there; and 0:0 is the one device that anybody
             // may make (vfs_mknod, Linux 5.8).
-            FileType::CharacterDevice => mknodat(folder, name, FileType::CharacterDevice, Mode::from(0o444), 0)
-                .or_else(|_| mknodat(folder, name, FileType::RegularFile, Mode::from(0o444), 0)),
+            FileType::CharacterDevice => {
+                mknodat(folder, name, FileType::CharacterDevice, Mode::from(0o444), 0)
+                    .or_else(|_| mknodat(folder, name, FileType::RegularFile, Mode::from(0o444), 0))
+            }
             _ => mknodat(folder, name, FileType::RegularFile, Mode::from(0o444), 0),
         };
         take_what_is_there(made).step_on("make the place of", target)?;
