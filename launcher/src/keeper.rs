@@ -77,6 +77,7 @@ pub use mount::attachable;
 use place::Entrance;
 pub use place::Place;
 use process::Task;
+pub(crate) use process::replace_streams;
 pub use watch::Watch;
 
 /// What can be set of a keeper. Where a launch finds one that runs, that one's settings hold.

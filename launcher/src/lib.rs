@@ -9,12 +9,14 @@
 //! | [`interfaces`] | resolves plugs to grants |
 //! | [`plan`] | manifest, connections and host facts → plan |
 //! | [`sandbox`] | carries a plan out |
+//! | [`companion`] | what runs beside an app and filters what a plug gives |
 //! | [`host`] | what this host allows: the facts behind `pack doctor` |
 //! | [`sys`] | every raw system call, and all `unsafe` of the project |
 //!
 //! Nothing here prints, reads `$HOME` or exits the process on its own, but for the child processes that it starts.
 #![deny(unsafe_code)]
 
+pub mod companion;
 pub mod fuse;
 pub mod host;
 pub mod image;

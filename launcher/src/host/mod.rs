@@ -144,7 +144,7 @@ pub fn gather<'a>(
         facts.x11 = x11::find(&facts.variables, &facts.user.home);
     }
     if wants(|grant| matches!(grant, Grant::Wayland | Grant::X11 { unless_wayland: true })) {
-        facts.wayland = session::wayland(&facts.variables, &facts.roots);
+        facts.wayland = session::compositor(&facts.variables, &facts.roots);
     }
     if wants(|grant| matches!(grant, Grant::Sound { .. })) {
         facts.sound = session::sound(&facts.variables, &facts.roots);
@@ -317,7 +317,7 @@ fn name_of(file: &Path, id: u32) -> Option<String> {
 
 /// Reads a small file that the user may have replaced by anything: a regular file only, not waiting for a FIFO, at
 /// most `limit` bytes.
-fn read_small(path: &Path, limit: u64) -> Option<Vec<u8>> {
+pub(crate) fn read_small(path: &Path, limit: u64) -> Option<Vec<u8>> {
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path).ok()?;
     if !file.metadata().ok()?.is_file() {
         return None;

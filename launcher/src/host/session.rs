@@ -6,6 +6,8 @@ use std::os::unix::fs::FileTypeExt;
 
 use pack_schemas::interface::{Bus, Root};
 
+use crate::companion::wayland;
+
 /// A Wayland compositor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaylandServer {
@@ -33,20 +35,21 @@ fn is_socket(path: &str) -> bool {
 
 /// The compositor of `WAYLAND_DISPLAY`, which is a path or a name in the runtime folder; `wayland-0` where it is not set
 /// (wl_display_connect).
-pub fn wayland(variables: &Variables, roots: &Roots) -> Option<WaylandServer> {
+pub fn compositor(variables: &Variables, roots: &Roots) -> Option<WaylandServer> {
     let display = variables.get("WAYLAND_DISPLAY").map_or("wayland-0", String::as_str);
     let socket = match display.starts_with('/') {
         true => display.to_owned(),
         false => format!("{}/{display}", roots.get(&Root::Runtime)?),
     };
-    is_socket(&socket).then_some(WaylandServer { socket, knows_sandboxes: false })
+    // One that does not answer is none: what it would have to be told is not known.
+    let knows_sandboxes = is_socket(&socket).then(|| wayland::knows_sandboxes(&socket).ok())??;
+    Some(WaylandServer { socket, knows_sandboxes })
 }
 
 /// The sound server of `PULSE_SERVER`, or the one in the runtime folder (pulse-client.conf(5)).
 pub fn sound(variables: &Variables, roots: &Roots) -> Option<SoundServer> {
-    let named = variables.get("PULSE_SERVER").map(|server| server.strip_prefix("unix:").unwrap_or(server));
-    let socket = match named.filter(|server| !server.is_empty()) {
-        Some(server) => server.to_owned(),
+    let socket = match variables.get("PULSE_SERVER").filter(|servers| !servers.is_empty()) {
+        Some(servers) => local_socket(servers)?,
         None => format!("{}/pulse/native", roots.get(&Root::Runtime)?),
     };
     let usual = [(Root::Config, "pulse/cookie"), (Root::Home, ".pulse-cookie")];
@@ -54,6 +57,15 @@ pub fn sound(variables: &Variables, roots: &Roots) -> Option<SoundServer> {
     let cookie = variables.get("PULSE_COOKIE").cloned().into_iter().chain(usual);
     let cookie = cookie.into_iter().find(|path| fs::metadata(path).is_ok_and(|found| found.is_file()));
     is_socket(&socket).then_some(SoundServer { socket, cookie })
+}
+
+/// The first of the servers in `PULSE_SERVER` that is a Unix socket: `{machine}unix:/path /path tcp:host`.
+fn local_socket(servers: &str) -> Option<String> {
+    servers.split_ascii_whitespace().find_map(|server| {
+        let server = server.strip_prefix('{').map_or(Some(server), |rest| Some(rest.split_once('}')?.1))?;
+        let path = server.strip_prefix("unix:").unwrap_or(server);
+        path.starts_with('/').then(|| path.to_owned())
+    })
 }
 
 /// The address of a bus: what the environment says, or its usual place. The one for assistive technology is told by the
@@ -71,6 +83,27 @@ pub fn bus(bus: Bus, variables: &Variables, roots: &Roots) -> Option<String> {
         },
         Bus::Accessibility => {
             variables.get("AT_SPI_BUS_ADDRESS").filter(|address| !address.is_empty()).cloned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sound_servers_of_this_host_are_found() {
+        for (servers, found) in [
+            ("unix:/run/user/1/pulse/native", Some("/run/user/1/pulse/native")),
+            ("/tmp/s", Some("/tmp/s")),
+            ("{0123abc}unix:/tmp/s", Some("/tmp/s")),
+            ("tcp:host unix:/tmp/s", Some("/tmp/s")),
+            ("tcp:host:4713", None),
+            ("host", None),
+            ("unix:relative", None),
+            ("{unfinished", None),
+        ] {
+            assert_eq!(local_socket(servers).as_deref(), found, "{servers}");
         }
     }
 }

@@ -115,7 +115,7 @@ fn owner(task: &Task<'_>) -> Owner {
 }
 
 /// Nothing comes from the caller's streams or goes there.
-fn replace_streams() -> Result<(), StepError> {
+pub(crate) fn replace_streams() -> Result<(), StepError> {
     let nothing = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).step("open /dev/null")?;
     let step = "replace the standard streams";
     rustix::stdio::dup2_stdin(&nothing).step(step)?;

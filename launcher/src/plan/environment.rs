@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pack_schemas::interface::Grant;
 use pack_schemas::manifest::{App, Base, expand};
 use pack_schemas::names::Architecture;
-use pack_schemas::plan::{Companion, Content, Entry, Reason, Setting};
+use pack_schemas::plan::{Companion, Content, Entry, Network, PROXY_PORT, Reason, Setting};
 
 use crate::host;
 use crate::plan::grants::{bus_variable, cookie_path, pulse_socket, wayland_socket};
@@ -41,6 +41,7 @@ pub fn variables(
     app: &App,
     plugs: &[ConnectedPlug],
     root: &[Entry],
+    network: &Network,
 ) -> BTreeMap<String, Setting> {
     let mut variables = Variables(BTreeMap::new());
     passed(&mut variables, request);
@@ -54,6 +55,7 @@ pub fn variables(
     for entry in root {
         shown(&mut variables, request, entry);
     }
+    proxy(&mut variables, network);
     for (name, value) in request.manifest.environment.iter().chain(&app.environment) {
         let value = variables.expand(value);
         variables.put(name, value, Reason::Package);
@@ -171,5 +173,28 @@ fn shown(variables: &mut Variables, request: &Request<'_>, entry: &Entry) {
             variables.put(name, value, because());
         }
         _ => {}
+    }
+}
+
+/// How programs find the proxy, where it is the only way out. What the app offers to itself on its own loopback interface
+/// is reached without, but for names of it that stand for the host's.
+fn proxy(variables: &mut Variables, network: &Network) {
+    let Network::Hosts { hosts, because, .. } = network else { return };
+    let Some(plug) = because.first() else { return };
+    let own = ["localhost", "127.0.0.1", "::1"];
+    let direct = own.into_iter().filter(|name| hosts.iter().all(|host| host.as_str() != *name));
+    let http = format!("http://127.0.0.1:{PROXY_PORT}");
+    let settings = [
+        ("http_proxy", http.clone()),
+        ("https_proxy", http.clone()),
+        ("ftp_proxy", http),
+        ("all_proxy", format!("socks5h://127.0.0.1:{PROXY_PORT}")),
+        ("no_proxy", direct.collect::<Vec<_>>().join(",")),
+    ];
+    for (name, value) in settings {
+        // Programs disagree about the letters.
+        for name in [name.to_owned(), name.to_ascii_uppercase()] {
+            variables.put(&name, value.clone(), Reason::Plug(plug.clone()));
+        }
     }
 }

@@ -18,13 +18,15 @@
 //!     (pid_namespaces(7)).
 
 use std::ffi::OsString;
-use std::io::{PipeWriter, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, PipeWriter, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use pack_schemas::plan::{Network, Plan, Processes};
+use pack_schemas::plan::{Network, PROXY_PORT, Plan, Processes};
 use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
 use rustix::process::{
     DumpableBehavior, Pid, WaitOptions, chdir, ioctl_tiocsctty, set_dumpable_behavior, setsid,
 };
@@ -49,6 +51,13 @@ pub const TERMINAL: &[u8] = b"terminal";
 const NESTED_SANDBOX: &str = "nested-sandbox";
 /// How many user namespaces there may be then, the app's own among them.
 const NESTED_MOST: u32 = 64;
+
+/// The message that comes with the sockets of the companions, in the order of the plan, the proxy's last.
+pub const LISTENERS: &[u8] = b"listeners";
+/// The launcher's answer, when all of them are served.
+pub const SERVED: &[u8] = b"served";
+/// Connections that wait to be accepted.
+pub const BACKLOG: i32 = 128;
 
 /// What the first process is given.
 pub struct Task<'a> {
@@ -119,7 +128,12 @@ fn start(task: &Task<'_>) -> Result<Pid, StepError> {
     if !matches!(task.plan.network, Network::Host { .. }) {
         sys::network::bring_loopback_up().step("bring the loopback interface up")?;
     }
-    let terminals = root::assemble(task.plan, &task.images)?;
+    let root::Assembled { terminals, mut listeners } = root::assemble(task.plan, &task.images)?;
+    if matches!(task.plan.network, Network::Hosts { .. }) {
+        listeners.push(listen_for_proxy().step("open the port of the proxy")?);
+    }
+    let is_accompanied = !listeners.is_empty();
+    pass_listeners_on(listeners, &task.channel)?;
     let terminal = match terminals.filter(|_| task.terminal.contains(&true)) {
         Some(terminals) => Some(open_terminal(&terminals, &task.channel)?),
         None => None,
@@ -136,10 +150,42 @@ fn start(task: &Task<'_>) -> Result<Pid, StepError> {
     privileges::drop_capabilities()?;
     sys::clone::reset_personality().step("reset the personality")?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).step("close the first process to the app")?;
+    if is_accompanied {
+        wait_for_companions(&task.channel)?;
+    }
     let granted = |group: &str| task.plan.system_calls.contains_key(group);
     sys::seccomp::install(&app_filter(granted, Told::Nothing)).step("install the seccomp filter")?;
     sys::clone::start_in_shared_memory(&mut || become_app(task, terminal.as_ref(), &program))
         .step("start the app's process")
+}
+
+/// The port of the proxy, on the sandbox's own loopback interface.
+fn listen_for_proxy() -> io::Result<OwnedFd> {
+    // An app that takes a connection back before it is accepted must not have the companion wait for another.
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, PROXY_PORT)))?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+/// Hands the sockets of the companions to the launcher, and keeps none: the app could not come by one, and a companion
+/// that ends is seen to end.
+fn pass_listeners_on(listeners: Vec<OwnedFd>, channel: &OwnedFd) -> Result<(), StepError> {
+    if listeners.is_empty() {
+        return Ok(());
+    }
+    let descriptors: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
+    channel::send(channel, LISTENERS, &descriptors).step("pass the sockets of the companions on")
+}
+
+/// No app starts before every socket of its plugs is served by whom the plan says.
+fn wait_for_companions(channel: &OwnedFd) -> Result<(), StepError> {
+    let step = "wait for the companions";
+    match channel::receive(channel).step(step)? {
+        Some(message) if message.bytes == SERVED => Ok(()),
+        _ => Err(io::Error::from_raw_os_error(libc::EPIPE)).step(step),
+    }
 }
 
 /// Whether the app is in the host's pid namespace: then the kernel does not end what it leaves behind.
@@ -147,9 +193,10 @@ fn shares_processes(plan: &Plan) -> bool {
     matches!(plan.processes, Processes::Shared { .. })
 }
 
-fn end_with_launcher(channel: &OwnedFd) -> Result<(), StepError> {
+/// Sees to it that the calling process ends when the launcher, its parent, ends.
+pub(crate) fn end_with_launcher(channel: &OwnedFd) -> Result<(), StepError> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-        .step("tie the sandbox to the launcher")?;
+        .step("tie the process to the launcher")?;
     // It may have ended before: then the other end of the channel is closed.
     let mut poll = [rustix::event::PollFd::new(channel, rustix::event::PollFlags::IN)];
     rustix::event::poll(&mut poll, Some(&rustix::event::Timespec::default()))

@@ -33,10 +33,12 @@ use std::os::fd::OwnedFd;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use pack_schemas::plan::{Network, Plan, Processes};
 
+use crate::companion::Companions;
 use crate::keeper::Watch;
 use crate::sys;
 use crate::sys::clone::Side;
 use init::Task;
+pub(crate) use init::end_with_launcher;
 use relay::{First, HostTerminal};
 pub use root::Images;
 pub use step::StepError;
@@ -104,6 +106,7 @@ pub fn run(
     refuse_folders()?;
     let terminal = HostTerminal::find();
     let signals = block_signals().map_err(|error| StepError::new("block signals", None, &error))?;
+    let mut companions = Companions::start(plan)?;
     let (ours, theirs) = channel::pair().map_err(|error| StepError::new("make a channel", None, &error))?;
     let (ended, status) = io::pipe().map_err(|error| StepError::new("make a pipe", None, &error))?;
     let user = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
@@ -117,7 +120,7 @@ pub fn run(
         Err(error) => return Err(StepError::new("make the namespaces", None, &error).into()),
     };
     drop((theirs, status, images));
-    attend(&first, ours, terminal, &signals, watch)
+    attend(&first, ours, terminal, &signals, watch, &mut companions)
 }
 
 /// Accompanies the sandbox to its end.
@@ -127,8 +130,9 @@ fn attend(
     terminal: Option<HostTerminal>,
     signals: &SigSet,
     watch: &mut Watch<'_>,
+    companions: &mut Companions,
 ) -> Result<u8, LaunchError> {
-    let started = relay::wait_for_start(&channel, watch)
+    let started = relay::wait_for_start(&channel, watch, companions)
         .map_err(|error| StepError::new("start the sandbox", None, &error))?;
     drop(channel);
     let failed = match started {

@@ -18,9 +18,10 @@ use rustix::termios::{
     OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr, tcsetwinsize,
 };
 
+use crate::companion::Companions;
 use crate::keeper::Watch;
 use crate::sandbox::channel;
-use crate::sandbox::init::TERMINAL;
+use crate::sandbox::init::{LISTENERS, SERVED, TERMINAL};
 use crate::sandbox::step::StepError;
 
 /// How long an app may go on after its terminal was closed, before it is ended.
@@ -84,7 +85,11 @@ fn stream(number: usize) -> BorrowedFd<'static> {
 ///
 /// # Errors
 /// The kernel's; and where the first process ended without a word.
-pub fn wait_for_start(channel: &OwnedFd, watch: &mut Watch<'_>) -> io::Result<Started> {
+pub fn wait_for_start(
+    channel: &OwnedFd,
+    watch: &mut Watch<'_>,
+    companions: &mut Companions,
+) -> io::Result<Started> {
     let mut master = None;
     loop {
         // The first process reads the package's files, and waits for whoever serves them.
@@ -94,6 +99,12 @@ pub fn wait_for_start(channel: &OwnedFd, watch: &mut Watch<'_>) -> io::Result<St
         }
         match channel::receive(channel) {
             Ok(Some(message)) if message.bytes == TERMINAL => master = message.descriptors.into_iter().next(),
+            Ok(Some(message)) if message.bytes == LISTENERS => {
+                match companions.hand_over(&message.descriptors) {
+                    Ok(()) => channel::send(channel, SERVED, &[])?,
+                    Err(error) => return Ok(Started::Failed(error)),
+                }
+            }
             Ok(Some(message)) => return Ok(Started::Failed(serde_json::from_slice(&message.bytes)?)),
             Ok(None) => return Ok(Started::Running { master }),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

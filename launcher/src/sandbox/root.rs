@@ -24,9 +24,12 @@ use rustix::mount::{
     UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
     unmount,
 };
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use rustix::process::{chdir, fchdir, pivot_root};
 
+use crate::companion;
 use crate::keeper::attachable;
+use crate::sandbox::init::BACKLOG;
 use crate::sandbox::step::{InStep, StepError};
 use crate::sys::mount::{
     MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, restrict, restrict_recursively,
@@ -63,11 +66,19 @@ enum Ready {
     Missing,
 }
 
-/// Makes the root folder and enters it. Returns the devpts, where the plan has one, for a terminal of the app's own.
+/// What is left to be used of a root folder that was made.
+pub struct Assembled {
+    /// The devpts, where the plan has one, for a terminal of the app's own.
+    pub terminals: Option<OwnedFd>,
+    /// The sockets that companions are to serve, in the order of the plan.
+    pub listeners: Vec<OwnedFd>,
+}
+
+/// Makes the root folder and enters it.
 ///
 /// # Errors
 /// [`StepError`] with the path inside, or outside, that could not be made or opened.
-pub fn assemble(plan: &Plan, images: &Images) -> Result<Option<OwnedFd>, StepError> {
+pub fn assemble(plan: &Plan, images: &Images) -> Result<Assembled, StepError> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .step("make the mounts private")?;
     let mut ready = Vec::with_capacity(plan.root.len());
@@ -79,8 +90,12 @@ pub fn assemble(plan: &Plan, images: &Images) -> Result<Option<OwnedFd>, StepErr
     if let Some(base) = &images.base {
         attach_image(&mut places, base, BASE)?;
     }
-    let mut terminals = None;
+    let (mut terminals, mut listeners) = (None, Vec::new());
     for (entry, ready) in ready {
+        if let (Content::Companion { .. }, Ready::Plain) = (&entry.content, &ready) {
+            listeners.push(make_listener(&mut places, &entry.target)?);
+            continue;
+        }
         place(&mut places, entry, &ready, images)?;
         if let (Content::Terminals, Ready::Mount(mount)) = (&entry.content, ready) {
             terminals = Some(mount);
@@ -89,7 +104,20 @@ pub fn assemble(plan: &Plan, images: &Images) -> Result<Option<OwnedFd>, StepErr
     places.clear_away(BASE)?;
     restrict(root.as_fd(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
         .step("make the root folder read-only")?;
-    Ok(terminals)
+    Ok(Assembled { terminals, listeners })
+}
+
+/// Makes a listening Unix socket. The way there is the root folder's own, so that its path can be used as it is.
+fn make_listener(places: &mut Places<'_>, target: &str) -> Result<OwnedFd, StepError> {
+    places.folder_of(target).step_on("make the folder of", target)?;
+    let make = || -> io::Result<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        bind(&socket, &SocketAddrUnix::new(target)?)?;
+        listen(&socket, BACKLOG)?;
+        Ok(socket)
+    };
+    make().step_on("make the socket", target)
 }
 
 /// Folders of /proc that hold settings of the kernel's. Some belong to the namespaces of the sandbox, whose owner the
@@ -130,8 +158,7 @@ fn prepare(entry: &Entry) -> Result<Ready, StepError> {
             Err(error) if *optional && NOT_THERE.contains(&error.errno) => Ok(Ready::Missing),
             result => result.map(Ready::Mount),
         },
-        // Nothing stands behind it yet: the companions are being built.
-        Content::Companion { .. } => Ok(Ready::Missing),
+        Content::Companion { companion } if !companion::is_served(companion) => Ok(Ready::Missing),
         Content::Overlay { layers } => prepare_layers(layers).map(Ready::Layers),
         Content::Tmpfs { size, mode } => own(make(
             "tmpfs",
@@ -144,9 +171,11 @@ fn prepare(entry: &Entry) -> Result<Ready, StepError> {
             &[("ptmxmode", "0666"), ("mode", "0620")],
             MountAttrFlags::MOUNT_ATTR_NOEXEC,
         )),
-        Content::Folder | Content::Symlink { .. } | Content::File { .. } | Content::Image { .. } => {
-            Ok(Ready::Plain)
-        }
+        Content::Folder
+        | Content::Symlink { .. }
+        | Content::File { .. }
+        | Content::Image { .. }
+        | Content::Companion { .. } => Ok(Ready::Plain),
     }
 }
 
@@ -231,6 +260,28 @@ pub(crate) fn enter_new_root() -> Result<OwnedFd, StepError> {
     unmount(".", UnmountFlags::DETACH).step("let the host's root folder go")?;
     chdir("/").step("enter the root folder")?;
     Ok(root)
+}
+
+/// Enters a root folder of its own that shows some folders and files of the host's, read-only, and nothing else: each
+/// pair is a path of the host's and the place inside. For a process that is alone in its mount namespace, and in the
+/// user namespace that owns it.
+///
+/// # Errors
+/// The kernel's, with the step.
+pub(crate) fn enter_root_with(shown: &[(&str, &str)]) -> Result<(), StepError> {
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .step("make the mounts private")?;
+    let mut mounts = Vec::with_capacity(shown.len());
+    for (path, target) in shown {
+        mounts.push((clone_host(&Source::Path((*path).to_owned()), Access::ReadOnly)?, *target));
+    }
+    let root = enter_new_root()?;
+    let mut places = Places::new(&root);
+    for (mount, target) in &mounts {
+        places.attach(mount.as_fd(), target)?;
+    }
+    restrict(root.as_fd(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+        .step("make the root folder read-only")
 }
 
 fn place(places: &mut Places<'_>, entry: &Entry, ready: &Ready, images: &Images) -> Result<(), StepError> {

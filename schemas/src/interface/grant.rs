@@ -365,7 +365,10 @@ impl TryFrom<String> for HostPattern {
             let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
             (1..=63).contains(&label.len()) && label.bytes().all(plain)
         };
-        match is_address || (name.len() <= 253 && name.split('.').all(is_label)) {
+        // No name of the world's ends in a number; a resolver would read an address: 127.1, 0x7f000001.
+        let last = name.rsplit('.').next().unwrap_or_default();
+        let is_number = last.starts_with("0x") || last.bytes().all(|b| b.is_ascii_digit());
+        match is_address || (name.len() <= 253 && name.split('.').all(is_label) && !is_number) {
             true => Ok(HostPattern(text)),
             false => Err("it is no host: write example.org, *.example.org or an address".to_owned()),
         }
