@@ -15,6 +15,7 @@ mod disconnect;
 mod doctor;
 mod explain;
 mod failure;
+mod hint;
 mod info;
 mod inspect;
 mod install;

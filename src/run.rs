@@ -18,6 +18,7 @@ use pack_launcher::host;
 use pack_launcher::image::CacheSize;
 use pack_launcher::keeper::{self, Keeper, KeeperError, Place, Watch};
 use pack_launcher::package::Package;
+use pack_launcher::sandbox::refusals::{Notice, Refusals};
 use pack_launcher::sandbox::{self, Images, LaunchError};
 use pack_schemas::facts::ImageFacts;
 use pack_schemas::manifest::Base;
@@ -32,7 +33,7 @@ use crate::context::{Context, XdgFolders};
 use crate::explain::explain;
 use crate::failure::Failure;
 use crate::planning::{self, Wanted};
-use crate::{doctor, terminal::visible};
+use crate::{doctor, hint, terminal::visible};
 
 /// Arguments of `pack run`.
 #[derive(Debug, PartialEq, Eq, clap::Args)]
@@ -136,10 +137,18 @@ fn launch(arguments: &Arguments, context: &Context) -> Result<ExitCode, Failure>
     let keepers = std::iter::once(keeper).chain(base_keeper).collect();
     let mut tell = |line: &str| tell(line);
     let mut watch = Watch::new(keepers, &mut tell);
-    let result = sandbox::run(&plan, Images { package, base }, arguments.of_app(), &mut watch);
+    let mut refusals = Refusals::default();
+    let notice = Notice::Refusals(&mut refusals);
+    let result = sandbox::run(&plan, Images { package, base }, arguments.of_app(), &mut watch, notice);
     watch.end();
     match result {
-        Ok(status) => Ok(ExitCode::from(status)),
+        Ok(status) => {
+            let manifest = &opened.package.envelope().manifest;
+            let connections = &opened.state.connections;
+            let run = hint::Run { manifest, app: &app, connections, status, refusals: &refusals };
+            hint::line(&run).iter().for_each(|line| context.terminal.say(line));
+            Ok(ExitCode::from(status))
+        }
         Err(error) => Err(not_launched(&plan, &error)),
     }
 }

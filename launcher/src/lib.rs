@@ -22,6 +22,7 @@ pub mod host;
 pub mod image;
 pub mod interfaces;
 pub mod keeper;
+pub mod learn;
 pub mod package;
 pub mod plan;
 pub mod sandbox;

@@ -46,9 +46,11 @@ use crate::sys;
 pub const EXECUTE: &str = "execute";
 /// The message that comes with the master end of the app's terminal.
 pub const TERMINAL: &[u8] = b"terminal";
+/// The message that comes with the listener of the filter.
+pub const FILTER: &[u8] = b"filter";
 
 /// The group of system calls with which an app makes sandboxes of its own, as browsers do.
-const NESTED_SANDBOX: &str = "nested-sandbox";
+pub const NESTED_SANDBOX: &str = "nested-sandbox";
 /// How many user namespaces there may be then, the app's own among them.
 const NESTED_MOST: u32 = 64;
 
@@ -75,13 +77,18 @@ pub struct Task<'a> {
     pub status: PipeWriter,
     /// The ids that the user has outside.
     pub user: (u32, u32),
+    /// Which calls the launcher is told of.
+    pub told: Told<'static>,
 }
 
 /// Carries out the task, and ends the process with the app's status, 128 + N for a signal.
 pub fn run(task: Task<'_>) -> ! {
     let status = match close_inherited(&task).and_then(|()| start(&task)) {
-        Ok(app) => {
+        Ok((app, listener)) => {
             let Task { status, channel, images, .. } = task;
+            if let Some(listener) = listener {
+                send_listener(&channel, listener);
+            }
             // Closing the channel tells the launcher that the app runs; a mount that is held twice goes later.
             let is_shared = shares_processes(task.plan);
             drop((channel, images));
@@ -114,7 +121,8 @@ fn close_inherited(task: &Task<'_>) -> Result<(), StepError> {
     sys::descriptors::close_all_but(&kept).step("close inherited descriptors")
 }
 
-fn start(task: &Task<'_>) -> Result<Pid, StepError> {
+/// Makes the sandbox and starts the app; gives the listener of its filter where the launcher does not have it yet.
+fn start(task: &Task<'_>) -> Result<(Pid, Option<OwnedFd>), StepError> {
     end_with_launcher(&task.channel)?;
     if shares_processes(task.plan) {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
@@ -153,10 +161,36 @@ fn start(task: &Task<'_>) -> Result<Pid, StepError> {
     if is_accompanied {
         wait_for_companions(&task.channel)?;
     }
-    let granted = |group: &str| task.plan.system_calls.contains_key(group);
-    sys::seccomp::install(&app_filter(granted, Told::Nothing)).step("install the seccomp filter")?;
-    sys::clone::start_in_shared_memory(&mut || become_app(task, terminal.as_ref(), &program))
-        .step("start the app's process")
+    let mut listener = install_filter(task)?;
+    // Where the start of the app itself is told of, it waits for the launcher. Else one message that comes together with
+    // the end of the channel costs the launcher nothing.
+    if matches!(task.told, Told::Everything(_))
+        && let Some(listener) = listener.take()
+    {
+        send_listener(&task.channel, listener);
+    }
+    let app = sys::clone::start_in_shared_memory(&mut || become_app(task, terminal.as_ref(), &program))
+        .step("start the app's process")?;
+    Ok((app, listener))
+}
+
+/// Installs the seccomp filter; gives its listener, where there is one.
+fn install_filter(task: &Task<'_>) -> Result<Option<OwnedFd>, StepError> {
+    let filter = |told| app_filter(|group| task.plan.system_calls.contains_key(group), told);
+    let installed = match task.told {
+        Told::Nothing => sys::seccomp::install(&filter(Told::Nothing)).map(|()| None),
+        told => match (sys::seccomp::install_listening(&filter(told)), told) {
+            // Pack itself runs under somebody's listener, or on an old kernel: the filter answers by itself.
+            (Err(_), Told::Refusals) => sys::seccomp::install(&filter(Told::Nothing)).map(|()| None),
+            (result, _) => result.map(Some),
+        },
+    };
+    installed.step("install the seccomp filter")
+}
+
+/// Sends the listener to the launcher. Where that fails nobody has it, and the kernel refuses the calls.
+fn send_listener(channel: &OwnedFd, listener: OwnedFd) {
+    let _ = channel::send(channel, FILTER, &[listener.as_fd()]);
 }
 
 /// The port of the proxy, on the sandbox's own loopback interface.

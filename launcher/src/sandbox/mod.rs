@@ -20,6 +20,7 @@ mod init;
 pub mod landlock;
 pub(crate) mod privileges;
 mod program;
+pub mod refusals;
 pub(crate) mod relay;
 pub(crate) mod root;
 pub mod seccomp;
@@ -39,6 +40,7 @@ use crate::sys;
 use crate::sys::clone::Side;
 use init::Task;
 pub(crate) use init::end_with_launcher;
+use refusals::{Listener, Notice};
 use relay::{First, HostTerminal};
 pub use root::Images;
 pub use step::StepError;
@@ -90,7 +92,7 @@ const PASSED_ON: &[Signal] =
 
 /// Runs the app of `plan` with `arguments` after the plan's own, and returns its exit status when it has ended: the
 /// app's own, or 128 + N where signal N ended it. Standard streams, signals and the terminal's size pass through. `watch`
-/// looks after the keepers of the images meanwhile.
+/// looks after the keepers of the images meanwhile. `notice` says what is noticed of that which the walls refuse.
 ///
 /// The calling process must have one thread, and is about to end: signals of [`PASSED_ON`] stay blocked, and standard
 /// input and output are given up, where they are no terminal, once the app has them.
@@ -102,8 +104,10 @@ pub fn run(
     images: Images,
     arguments: &[OsString],
     watch: &mut Watch<'_>,
+    notice: Notice<'_>,
 ) -> Result<u8, LaunchError> {
     refuse_folders()?;
+    let mut listener = Listener::new(plan, notice);
     let terminal = HostTerminal::find();
     let signals = block_signals().map_err(|error| StepError::new("block signals", None, &error))?;
     let mut companions = Companions::start(plan)?;
@@ -114,13 +118,14 @@ pub fn run(
         Ok(Side::Child) => {
             drop((ours, ended));
             let terminal = terminal.map_or([false; 3], |terminal| terminal.streams());
-            init::run(Task { plan, arguments, images, terminal, channel: theirs, status, user })
+            let told = listener.told();
+            init::run(Task { plan, arguments, images, terminal, channel: theirs, status, user, told })
         }
         Ok(Side::Parent { pidfd, .. }) => First { process: pidfd, ended },
         Err(error) => return Err(StepError::new("make the namespaces", None, &error).into()),
     };
     drop((theirs, status, images));
-    attend(&first, ours, terminal, &signals, watch, &mut companions)
+    attend(&first, ours, terminal, &signals, watch, &mut companions, &mut listener)
 }
 
 /// Accompanies the sandbox to its end.
@@ -131,14 +136,15 @@ fn attend(
     signals: &SigSet,
     watch: &mut Watch<'_>,
     companions: &mut Companions,
+    listener: &mut Listener<'_, '_>,
 ) -> Result<u8, LaunchError> {
-    let started = relay::wait_for_start(&channel, watch, companions)
+    let started = relay::wait_for_start(&channel, watch, companions, listener)
         .map_err(|error| StepError::new("start the sandbox", None, &error))?;
     drop(channel);
     let failed = match started {
         relay::Started::Failed(error) => Some(error),
         relay::Started::Running { master } => {
-            relay::pass_through(first, master, terminal, signals, watch)
+            relay::pass_through(first, master, terminal, signals, watch, listener)
                 .map_err(|error| StepError::new("attend to the app", None, &error))?;
             None
         }

@@ -21,7 +21,8 @@ use rustix::termios::{
 use crate::companion::Companions;
 use crate::keeper::Watch;
 use crate::sandbox::channel;
-use crate::sandbox::init::{LISTENERS, SERVED, TERMINAL};
+use crate::sandbox::init::{FILTER, LISTENERS, SERVED, TERMINAL};
+use crate::sandbox::refusals::Listener;
 use crate::sandbox::step::StepError;
 
 /// How long an app may go on after its terminal was closed, before it is ended.
@@ -89,11 +90,15 @@ pub fn wait_for_start(
     channel: &OwnedFd,
     watch: &mut Watch<'_>,
     companions: &mut Companions,
+    listener: &mut Listener<'_, '_>,
 ) -> io::Result<Started> {
     let mut master = None;
     loop {
         // The first process reads the package's files, and waits for whoever serves them.
-        let happened = watch.wait(&[(channel.as_fd(), PollFlags::IN)], None)?;
+        let wanted: Vec<_> =
+            std::iter::once((channel.as_fd(), PollFlags::IN)).chain(listener.wanted()).collect();
+        let happened = watch.wait(&wanted, None)?;
+        listener.attend(happened.get(1).copied().unwrap_or(PollFlags::empty()));
         if happened[0].is_empty() {
             continue;
         }
@@ -104,6 +109,9 @@ pub fn wait_for_start(
                     Ok(()) => channel::send(channel, SERVED, &[])?,
                     Err(error) => return Ok(Started::Failed(error)),
                 }
+            }
+            Ok(Some(message)) if message.bytes == FILTER => {
+                listener.take(message.descriptors.into_iter().next());
             }
             Ok(Some(message)) => return Ok(Started::Failed(serde_json::from_slice(&message.bytes)?)),
             Ok(None) => return Ok(Started::Running { master }),
@@ -164,6 +172,7 @@ pub fn pass_through(
     terminal: Option<HostTerminal>,
     signals: &SigSet,
     watch: &mut Watch<'_>,
+    listener: &mut Listener<'_, '_>,
 ) -> io::Result<()> {
     let signals = SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let_go(terminal.map_or([false; 3], |terminal| terminal.streams))?;
@@ -173,7 +182,7 @@ pub fn pass_through(
         rustix::io::ioctl_fionbio(master, true)?;
     }
     relay.take_terminal(true);
-    let result = relay.run(watch);
+    let result = relay.run(watch, listener);
     relay.give_terminal_back();
     result
 }
@@ -203,10 +212,11 @@ struct Relay<'a> {
 }
 
 impl Relay<'_> {
-    fn run(&mut self, watch: &mut Watch<'_>) -> io::Result<()> {
+    fn run(&mut self, watch: &mut Watch<'_>, listener: &mut Listener<'_, '_>) -> io::Result<()> {
         let mut input_open = true;
         loop {
-            let ready = self.wait(input_open, watch)?;
+            let ready = self.wait(input_open, watch, listener)?;
+            listener.attend(ready.calls);
             if ready.signals {
                 self.pass_signals();
             }
@@ -230,7 +240,12 @@ impl Relay<'_> {
         }
     }
 
-    fn wait(&self, input_open: bool, watch: &mut Watch<'_>) -> io::Result<Ready> {
+    fn wait(
+        &self,
+        input_open: bool,
+        watch: &mut Watch<'_>,
+        listener: &Listener<'_, '_>,
+    ) -> io::Result<Ready> {
         let mut wanted =
             vec![(self.first.ended.as_fd(), PollFlags::IN), (self.signals.as_fd(), PollFlags::IN)];
         let mut input_at = None;
@@ -246,6 +261,8 @@ impl Relay<'_> {
                 wanted.push((input, PollFlags::IN));
             }
         }
+        let calls_at = wanted.len();
+        wanted.extend(listener.wanted());
         let timeout = self.end.map(|end| {
             let left = end.saturating_duration_since(Instant::now());
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) + 1 }
@@ -256,7 +273,8 @@ impl Relay<'_> {
         // The master end hangs up for as long as nobody has the other end open; reading it then is no news.
         let master =
             self.terminal.is_some() && happened.get(2).is_some_and(|flags| flags.contains(PollFlags::IN));
-        Ok(Ready { ended: any(Some(0)), signals: any(Some(1)), master, input: any(input_at) })
+        let calls = happened.get(calls_at).copied().unwrap_or(PollFlags::empty());
+        Ok(Ready { ended: any(Some(0)), signals: any(Some(1)), master, input: any(input_at), calls })
     }
 
     fn pass_signals(&mut self) {
@@ -369,6 +387,8 @@ struct Ready {
     signals: bool,
     master: bool,
     input: bool,
+    /// What happened at the listener of the filter.
+    calls: PollFlags,
 }
 
 /// Writes to the user's terminal, and waits for it where it is slow. One that is gone takes nothing.

@@ -1,0 +1,119 @@
+//! What the walls refuse to an app, and which plug would allow it: `pack run --learn`.
+//!
+//! 1. While the app runs, the filter tells of every refused call, and of the allowed calls that name a file or an address
+//!    ([`calls`]). The launcher reads the name from the caller's memory ([`process`]), writes it down ([`Record`]), and lets
+//!    the call go on. It looks nothing up: the app waits meanwhile, and might be the one who serves the file system in
+//!    question.
+//! 2. When the app has ended, [`judge`] looks at each name, in the sandbox's root folder and on the host: what is there on
+//!    the host and not in the sandbox was refused by the walls.
+//! 3. [`plugs`] asks the interface definitions which of them grants that.
+//!
+//! **Nothing of this is a wall.** A refused call is refused by its registers, as in any other run. A call that is let
+//! through with `SECCOMP_USER_NOTIF_FLAG_CONTINUE` may find other names behind its pointers than those that were read, since
+//! another thread may change them in between (seccomp_unotify(2)): such an app can deceive the record, and nothing else. The
+//! call meets the same namespaces, the same Landlock rules and the same read-only root as without `--learn`. What the record
+//! says is shown to a person, with every character made visible, and connects no plug.
+//!
+//! What is read of a process is bounded ([`process::PATH_MOST`]), and so is what is kept ([`Record::MOST`]).
+
+pub(crate) mod calls;
+mod process;
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+
+pub use calls::{Address, Wanted};
+use process::{Process, Root};
+
+use crate::sandbox::refusals::Refusals;
+use crate::sandbox::syscalls::Refused;
+use crate::sys::seccomp::Notification;
+
+pub(crate) use calls::observed;
+
+/// Something that the app named to the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Named {
+    /// A file, by its absolute path inside.
+    File {
+        /// The path, as the app has it.
+        path: Vec<u8>,
+        /// What for.
+        wanted: Wanted,
+    },
+    /// An abstract Unix socket that it connected to.
+    Abstract(Vec<u8>),
+    /// An IP address and port that it connected to, or sent to.
+    Connected {
+        /// Where.
+        to: Address,
+        /// Whether it is TCP.
+        tcp: bool,
+    },
+    /// An IP address and port that it offered something at.
+    Bound {
+        /// Where.
+        at: Address,
+        /// Whether it is TCP.
+        tcp: bool,
+    },
+}
+
+/// What was noticed in a run.
+#[derive(Debug, Default)]
+pub struct Record {
+    refusals: Refusals,
+    named: BTreeMap<Named, u64>,
+    root: Option<Root>,
+    /// More was named than is kept.
+    overflowed: bool,
+}
+
+impl Record {
+    /// Different names that are kept.
+    pub const MOST: usize = 16 << 10;
+
+    /// Refused calls.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    /// All that was named, and how many times.
+    pub fn named(&self) -> impl Iterator<Item = (&Named, u64)> {
+        self.named.iter().map(|(named, times)| (named, *times))
+    }
+
+    /// Whether more was named than is kept.
+    pub fn overflowed(&self) -> bool {
+        self.overflowed
+    }
+
+    /// Writes a refused call down.
+    pub(crate) fn refused(&mut self, refused: Refused) {
+        self.refusals.add(refused);
+    }
+
+    /// Writes down what a call names that is let through. Where it cannot be read, it names nothing.
+    pub(crate) fn observe(&mut self, listener: &OwnedFd, call: &Notification) {
+        let Some(process) = Process::of(call.thread) else { return };
+        let named = calls::named(call, &process);
+        // What was read is the caller's own only if the caller still waits.
+        if named.is_empty() || !crate::sys::seccomp::still_waits(listener, call.id) {
+            return;
+        }
+        // An app may give some of its processes other root folders, where paths mean something else.
+        match &self.root {
+            Some(root) if !root.is_of(&process) => return,
+            Some(_) => {}
+            None => self.root = process.root(),
+        }
+        for named in named {
+            if self.named.len() >= Record::MOST && !self.named.contains_key(&named) {
+                self.overflowed = true;
+                continue;
+            }
+            let times = self.named.entry(named).or_default();
+            *times = times.saturating_add(1);
+        }
+    }
+}
