@@ -11,6 +11,7 @@ use std::time::Instant;
 use pack_launcher::host::{self, Surroundings};
 use pack_launcher::keeper::Watch;
 use pack_launcher::plan::{self, ImageFacts, Request};
+use pack_launcher::sandbox::refusals::{Notice, Refusals};
 use pack_launcher::sandbox::{self, Images};
 use pack_launcher::sys::clone::{Side, clone_process, exit_now, start_in_shared_memory};
 use pack_schemas::manifest::Manifest;
@@ -136,7 +137,9 @@ fn in_sandbox(plan: &Plan) -> i32 {
     let images = Images { package: unused, base: None };
     let mut tell = |line: &str| eprintln!("{line}");
     let mut watch = Watch::new(Vec::new(), &mut tell);
-    let status = sandbox::run(plan, images, &[], &mut watch);
+    let mut refusals = Refusals::default();
+    let notice = Notice::Refusals(&mut refusals);
+    let status = sandbox::run(plan, images, &[], &mut watch, notice);
     match status {
         Ok(status) => i32::from(status),
         Err(error) => {
