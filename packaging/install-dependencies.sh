@@ -12,7 +12,8 @@ run="ca-certificates dpkg xz-utils"
 # compare with, a tracer, an X server and tools to look at its windows, a Redis client, a terminal emulator, the checker of
 # desktop entries, and an app that maps files.
 test="squashfs-tools squashfs-tools-ng squashfuse attr e2fsprogs bubblewrap strace xvfb x11-utils x11-apps xauth
-  redis-tools tmux desktop-file-utils util-linux mount procps python3 openssh-client gpg-agent gpgconf cups-daemon cups-client
+  redis-tools tmux desktop-file-utils util-linux mount procps python3 openssh-client gpg-agent gpgconf cups-daemon cups-client openssh-server
+  weston gtk-3-examples qtbase5-examples chromium
   pulseaudio pulseaudio-utils pipewire pipewire-pulse wireplumber"
 
 # The bench: what pack is compared with. Debian 13 has erofsfuse too; Debian 12 has not.
