@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pack_launcher::host;
+use pack_launcher::host::abilities::MEND_BUS_FILTER;
 use pack_launcher::image::CacheSize;
 use pack_launcher::keeper::{self, Keeper, KeeperError, Place, Watch};
 use pack_launcher::package::Package;
@@ -315,6 +316,9 @@ fn not_launched(plan: &Plan, error: &LaunchError) -> Failure {
     match error {
         LaunchError::NotFound { .. } => failure.status(NOT_FOUND),
         LaunchError::NotExecutable { .. } => failure.status(NOT_EXECUTABLE),
+        LaunchError::NoBusFilter => {
+            failure.hint(format!("{MEND_BUS_FILTER}; `pack doctor` shows all that is missing"))
+        }
         LaunchError::StreamIsFolder(_) => failure.hint("give it a file, a pipe or a terminal"),
         LaunchError::Step(..) => name_the_lack(failure),
     }

@@ -10,6 +10,7 @@
 //! | [`plan`] | manifest, connections and host facts → plan |
 //! | [`sandbox`] | carries a plan out |
 //! | [`companion`] | what runs beside an app and filters what a plug gives |
+//! | [`dbus`] | asks a message bus |
 //! | [`host`] | what this host allows: the facts behind `pack doctor` |
 //! | [`sys`] | every raw system call, and all `unsafe` of the project |
 //!
@@ -17,6 +18,7 @@
 #![deny(unsafe_code)]
 
 pub mod companion;
+pub mod dbus;
 pub mod fuse;
 pub mod host;
 pub mod image;

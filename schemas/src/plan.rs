@@ -105,6 +105,9 @@ pub struct Identity {
     pub id: String,
     /// A number for this launch.
     pub instance: String,
+    /// The folder of the user's in which the portal looks up running apps by that number; nothing where the user has no
+    /// runtime folder.
+    pub instances: Option<String>,
 }
 
 /// An environment variable.

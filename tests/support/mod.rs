@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// The user that root's tests run as.
-const USER: u32 = 20001;
+pub const USER: u32 = 20001;
 
 /// A user's home and everything that belongs to it; gone when dropped.
 pub struct World {

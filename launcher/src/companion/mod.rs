@@ -20,9 +20,11 @@
 //! |---|---|
 //! | [`sound`] | the PulseAudio protocol: playing without recording, and recording without playing |
 //! | [`hosts`] | the network: connections to named hosts and ports only |
+//! | [`bus`] | message buses: a program of its own, which makes its sockets itself, before the first process starts |
 //! | [`wayland`] | no process: the compositor itself serves the socket, and is told that a sandbox is behind it |
 
 mod buffer;
+pub mod bus;
 pub(crate) mod confinement;
 pub mod hosts;
 pub(crate) mod process;
@@ -43,6 +45,8 @@ pub(crate) struct Companions {
     behind: Vec<Behind>,
     /// What compositors serve.
     registered: Vec<wayland::Registered>,
+    /// What filters message buses.
+    filter: Option<bus::Filter>,
 }
 
 /// What is to stand behind a socket.
@@ -52,8 +56,8 @@ enum Behind {
     Compositor { server: String, app: String, instance: String },
 }
 
-/// Whether something can stand behind the socket. Where not, there is none.
-pub(crate) fn is_served(companion: &Companion) -> bool {
+/// Whether the sandbox makes the socket, and hands it over.
+pub(crate) fn is_handed_over(companion: &Companion) -> bool {
     match companion {
         Companion::Sound { .. } | Companion::Wayland { .. } => true,
         Companion::Bus { .. } => false,
@@ -75,7 +79,19 @@ impl Companions {
         if let Network::Hosts { hosts, ports, .. } = &plan.network {
             behind.push(Behind::Process(hosts::start(&hosts::Rules::new(hosts, ports))?));
         }
-        Ok(Companions { behind, registered: Vec::new() })
+        Ok(Companions { behind, registered: Vec::new(), filter: bus::start(plan, None)? })
+    }
+
+    /// What filters message buses, where the plan has one.
+    pub(crate) fn filter(&self) -> Option<&bus::Filter> {
+        self.filter.as_ref()
+    }
+
+    /// Ends them, and leaves nothing behind.
+    pub(crate) fn end(self) {
+        if let Some(filter) = self.filter {
+            filter.end();
+        }
     }
 
     /// Hands the sockets of the sandbox over, which come in the order of the plan, and waits until all are served.

@@ -12,6 +12,7 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
 };
 
+use crate::companion::bus;
 use crate::sandbox::privileges::Proc;
 use crate::sandbox::seccomp::{Told, app_filter};
 use crate::sys;
@@ -105,7 +106,12 @@ pub fn examine(surroundings: &Surroundings) -> Vec<Ability> {
             "with the network plug: abstract sockets are shut, connect and bind apart",
             landlock(),
         ),
-        useful("session bus", "desktop services, in a later version of pack", session_bus(surroundings)),
+        useful(
+            "session bus",
+            "dialogs, notifications and settings of the desktop",
+            session_bus(surroundings),
+        ),
+        useful("xdg-dbus-proxy", "plugs that use a message bus: desktop, gsettings, mpris, …", bus_filter()),
     ]
 }
 
@@ -202,6 +208,30 @@ fn session_bus(surroundings: &Surroundings) -> Finding {
     }
 }
 
+/// What to do where the filter of message buses is missing.
+pub const MEND_BUS_FILTER: &str = "install xdg-dbus-proxy, version 0.1.4 or later (the package has that name on Debian, Ubuntu, Fedora and Arch)";
+/// The first version without a known way round its rules. What a distribution mends, it mends under the same number.
+const BUS_FILTER_LEAST: [u32; 3] = [0, 1, 4];
+
+fn bus_filter() -> Finding {
+    let Some(program) = bus::program() else { return missing("it is not installed", MEND_BUS_FILTER) };
+    let output = std::process::Command::new(program).arg("--version").env_clear().output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    match version(&text) {
+        Some(found) if found >= BUS_FILTER_LEAST => {
+            Finding::Works(format!("version {}", found.map(|number| number.to_string()).join(".")))
+        }
+        Some(_) => missing("rules can be got round in this version", MEND_BUS_FILTER),
+        None => missing("it does not tell its version", MEND_BUS_FILTER),
+    }
+}
+
+/// The version at the end of the line `xdg-dbus-proxy 0.1.4`.
+fn version(text: &str) -> Option<[u32; 3]> {
+    let mut numbers = text.split_whitespace().nth(1)?.split('.').map(|number| number.parse().ok());
+    Some([numbers.next()??, numbers.next()??, numbers.next().unwrap_or(Some(0))?])
+}
+
 fn mount_fuse() -> io::Result<()> {
     let device = openat(CWD, "/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     let context = fsopen("fuse", FsOpenFlags::FSOPEN_CLOEXEC)?;
@@ -247,5 +277,19 @@ fn in_child(test: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
             0 => Ok(()),
             errno => Err(io::Error::from_raw_os_error(i32::from(errno))),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_the_bus_filter_are_read() {
+        assert_eq!(version("xdg-dbus-proxy 0.1.4\n"), Some([0, 1, 4]));
+        assert_eq!(version("xdg-dbus-proxy 0.2\n"), Some([0, 2, 0]));
+        for text in ["", "xdg-dbus-proxy", "xdg-dbus-proxy x.y.z", "xdg-dbus-proxy 0.1.x"] {
+            assert_eq!(version(text), None, "{text}");
+        }
     }
 }

@@ -215,7 +215,7 @@ fn shown_of_etc() -> Vec<String> {
     shown
 }
 
-fn top() -> io::Result<BTreeMap<String, TopLink>> {
+pub(crate) fn top() -> io::Result<BTreeMap<String, TopLink>> {
     let mut top = BTreeMap::new();
     for name in TOP.iter().chain(STORES) {
         let path = Path::new("/").join(name);

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
+use std::time::Duration;
 
 use pack_schemas::interface::{Bus, Root};
 
 use crate::companion::wayland;
+use crate::dbus::{Address, Call, Connection, Received};
 
 /// A Wayland compositor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +27,11 @@ pub struct SoundServer {
     /// Absolute path of the file with the cookie that it asks for, where there is one.
     pub cookie: Option<String>,
 }
+
+/// Where the system's bus is (D-Bus specification, "Well-known Message Bus Instances").
+const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
+/// How long a launch waits for an answer of the session's. A service may have to be started for it.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 type Variables = BTreeMap<String, String>;
 type Roots = BTreeMap<Root, String>;
@@ -68,23 +75,45 @@ fn local_socket(servers: &str) -> Option<String> {
     })
 }
 
-/// The address of a bus: what the environment says, or its usual place. The one for assistive technology is told by the
-/// session bus, which is not asked here.
+/// The address of a bus: what the environment says, or its usual place. The session bus tells the one for assistive
+/// technology. Nothing where there is none, or the address is none of this machine.
 pub fn bus(bus: Bus, variables: &Variables, roots: &Roots) -> Option<String> {
-    let usual = |path: String| is_socket(&path).then(|| format!("unix:path={path}"));
-    match bus {
-        Bus::Session => match variables.get("DBUS_SESSION_BUS_ADDRESS") {
-            Some(address) if !address.is_empty() => Some(address.clone()),
-            _ => usual(format!("{}/bus", roots.get(&Root::Runtime)?)),
+    let named = |name: &str| variables.get(name).filter(|address| !address.is_empty()).cloned();
+    let usual = |path: String| Address::Path(path).to_text();
+    let address = match bus {
+        Bus::Session => match named("DBUS_SESSION_BUS_ADDRESS") {
+            Some(address) => address,
+            None => usual(format!("{}/bus", roots.get(&Root::Runtime)?)),
         },
-        Bus::System => match variables.get("DBUS_SYSTEM_BUS_ADDRESS") {
-            Some(address) if !address.is_empty() => Some(address.clone()),
-            _ => usual("/run/dbus/system_bus_socket".to_owned()),
+        Bus::System => named("DBUS_SYSTEM_BUS_ADDRESS").unwrap_or_else(|| usual(SYSTEM_BUS.to_owned())),
+        Bus::Accessibility => match named("AT_SPI_BUS_ADDRESS") {
+            Some(address) => address,
+            None => accessibility_bus(&self::bus(Bus::Session, variables, roots)?)?,
         },
-        Bus::Accessibility => {
-            variables.get("AT_SPI_BUS_ADDRESS").filter(|address| !address.is_empty()).cloned()
-        }
+    };
+    match Address::parse(&address)? {
+        Address::Path(path) if !is_socket(&path) => None,
+        address => Some(address.to_text()),
     }
+}
+
+/// Asks the session bus for the address of the one for assistive technology, which is started by that where it does not
+/// run.
+fn accessibility_bus(session: &str) -> Option<String> {
+    let call = Call {
+        destination: "org.a11y.Bus",
+        path: "/org/a11y/bus",
+        interface: "org.a11y.Bus",
+        method: "GetAddress",
+        signature: "",
+        body: &[],
+    };
+    ask(session, &call)?.first_text()
+}
+
+/// What a service of the session returns; nothing where it does not answer in time.
+fn ask(bus: &str, call: &Call<'_>) -> Option<Received> {
+    Connection::open(&Address::parse(bus)?, PATIENCE).ok()?.call(call).ok()
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ use rustix::process::{
 };
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 
+use crate::companion::bus::instance::tell_process;
 use crate::sandbox::channel;
 use crate::sandbox::command_line;
 use crate::sandbox::landlock;
@@ -69,6 +70,10 @@ pub struct Task<'a> {
     pub arguments: &'a [OsString],
     /// The images.
     pub images: Images,
+    /// The folder with the sockets of filtered buses.
+    pub sockets: Option<&'a OwnedFd>,
+    /// Takes the number of the first process, for the desktop portal.
+    pub process_file: Option<OwnedFd>,
     /// Which of the streams 0, 1 and 2 become the app's terminal.
     pub terminal: [bool; 3],
     /// To the launcher.
@@ -118,6 +123,8 @@ fn report(channel: &OwnedFd, error: &StepError) {
 fn close_inherited(task: &Task<'_>) -> Result<(), StepError> {
     let mut kept = vec![task.channel.as_fd(), task.status.as_fd(), task.images.package.as_fd()];
     kept.extend(task.images.base.as_ref().map(AsFd::as_fd));
+    kept.extend(task.sockets.map(AsFd::as_fd));
+    kept.extend(task.process_file.as_ref().map(AsFd::as_fd));
     sys::descriptors::close_all_but(&kept).step("close inherited descriptors")
 }
 
@@ -132,11 +139,16 @@ fn start(task: &Task<'_>) -> Result<(Pid, Option<OwnedFd>), StepError> {
     // While /proc is the host's: the sandbox's own may be one that is read-only.
     command_line::overwrite("pack").step("wipe the command line of the first process")?;
     let proc = Proc::open()?;
+    if let Some(file) = &task.process_file {
+        proc.own_number()
+            .and_then(|number| tell_process(file, number))
+            .step("tell the desktop portal of the sandbox")?;
+    }
     proc.map_ids((0, 0), task.user)?;
     if !matches!(task.plan.network, Network::Host { .. }) {
         sys::network::bring_loopback_up().step("bring the loopback interface up")?;
     }
-    let root::Assembled { terminals, mut listeners } = root::assemble(task.plan, &task.images)?;
+    let root::Assembled { terminals, mut listeners } = root::assemble(task.plan, &task.images, task.sockets)?;
     if matches!(task.plan.network, Network::Hosts { .. }) {
         listeners.push(listen_for_proxy().step("open the port of the proxy")?);
     }

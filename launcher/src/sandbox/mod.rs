@@ -35,6 +35,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use pack_schemas::plan::{Network, Plan, Processes};
 
 use crate::companion::Companions;
+use crate::companion::bus::{self, Filter};
 use crate::keeper::Watch;
 use crate::sys;
 use crate::sys::clone::Side;
@@ -43,6 +44,7 @@ pub(crate) use init::end_with_launcher;
 use refusals::{Listener, Notice};
 use relay::{First, HostTerminal};
 pub use root::Images;
+use seccomp::Told;
 pub use step::StepError;
 
 /// Why an app was not started.
@@ -66,6 +68,9 @@ pub enum LaunchError {
         #[source]
         source: io::Error,
     },
+    /// The app has plugs that use a message bus, and what filters those is not installed.
+    #[error("xdg-dbus-proxy, which filters what an app does on a message bus, is not installed")]
+    NoBusFilter,
     /// A standard stream is a folder: an app could walk out of its root from there.
     #[error("standard stream {0} is a folder")]
     StreamIsFolder(usize),
@@ -73,6 +78,9 @@ pub enum LaunchError {
 
 impl From<StepError> for LaunchError {
     fn from(error: StepError) -> LaunchError {
+        if error.step == bus::FIND {
+            return LaunchError::NoBusFilter;
+        }
         if error.step != init::EXECUTE {
             let cause = error.cause();
             return LaunchError::Step(error, cause);
@@ -111,21 +119,48 @@ pub fn run(
     let terminal = HostTerminal::find();
     let signals = block_signals().map_err(|error| StepError::new("block signals", None, &error))?;
     let mut companions = Companions::start(plan)?;
+    let result = start(plan, images, arguments, terminal.as_ref(), &companions, listener.told()).and_then(
+        |(first, channel)| attend(&first, channel, terminal, &signals, watch, &mut companions, &mut listener),
+    );
+    companions.end();
+    result
+}
+
+/// Starts the sandbox's first process.
+fn start(
+    plan: &Plan,
+    images: Images,
+    arguments: &[OsString],
+    terminal: Option<&HostTerminal>,
+    companions: &Companions,
+    told: Told<'static>,
+) -> Result<(First, OwnedFd), LaunchError> {
+    let filter = companions.filter();
+    let process_file = filter.map(Filter::process_file).transpose()?.flatten();
     let (ours, theirs) = channel::pair().map_err(|error| StepError::new("make a channel", None, &error))?;
     let (ended, status) = io::pipe().map_err(|error| StepError::new("make a pipe", None, &error))?;
     let user = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-    let first = match sys::clone::clone_process(namespaces(plan)) {
+    match sys::clone::clone_process(namespaces(plan)) {
         Ok(Side::Child) => {
             drop((ours, ended));
             let terminal = terminal.map_or([false; 3], |terminal| terminal.streams());
-            let told = listener.told();
-            init::run(Task { plan, arguments, images, terminal, channel: theirs, status, user, told })
+            let sockets = filter.map(|filter| &filter.sockets);
+            init::run(Task {
+                plan,
+                arguments,
+                images,
+                sockets,
+                process_file,
+                terminal,
+                channel: theirs,
+                status,
+                user,
+                told,
+            })
         }
-        Ok(Side::Parent { pidfd, .. }) => First { process: pidfd, ended },
-        Err(error) => return Err(StepError::new("make the namespaces", None, &error).into()),
-    };
-    drop((theirs, status, images));
-    attend(&first, ours, terminal, &signals, watch, &mut companions, &mut listener)
+        Ok(Side::Parent { pidfd, pid }) => Ok((First { process: pidfd, pid, ended }, ours)),
+        Err(error) => Err(StepError::new("make the namespaces", None, &error).into()),
+    }
 }
 
 /// Accompanies the sandbox to its end.
@@ -144,6 +179,9 @@ fn attend(
     let failed = match started {
         relay::Started::Failed(error) => Some(error),
         relay::Started::Running { master } => {
+            if let (Some(filter), Some(app)) = (companions.filter(), first.app()) {
+                filter.tell_of(app);
+            }
             relay::pass_through(first, master, terminal, signals, watch, listener)
                 .map_err(|error| StepError::new("attend to the app", None, &error))?;
             None

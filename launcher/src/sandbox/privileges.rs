@@ -26,6 +26,17 @@ impl Proc {
         openat(CWD, "/proc", flags, Mode::empty()).map(Proc).step_on("open", "/proc")
     }
 
+    /// The number of the calling process in the pid namespace that the file system shows: here the caller's, outside of the
+    /// sandbox.
+    ///
+    /// # Errors
+    /// The kernel's; `InvalidData` where the process is in no namespace that it shows.
+    pub fn own_number(&self) -> io::Result<u32> {
+        let number = rustix::fs::readlinkat(&self.0, "self", Vec::new())?;
+        let number = number.to_str().ok().and_then(|number| number.parse().ok());
+        number.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
     fn write(&self, file: &str, text: &str) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         File::from(openat(&self.0, file, flags, Mode::empty())?).write_all(text.as_bytes())

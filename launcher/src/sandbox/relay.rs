@@ -13,7 +13,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::process::{WaitId, WaitIdOptions, pidfd_send_signal};
+use rustix::process::{Pid, WaitId, WaitIdOptions, pidfd_send_signal};
 use rustix::termios::{
     OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr, tcsetwinsize,
 };
@@ -125,12 +125,21 @@ pub fn wait_for_start(
 pub struct First {
     /// To wait for it and to signal it.
     pub process: OwnedFd,
+    /// Its number.
+    pub pid: Pid,
     /// Takes one byte, the app's status, when the app has ended and nothing else runs in the sandbox; is closed when
     /// the first process has ended.
     pub ended: PipeReader,
 }
 
 impl First {
+    /// The number of the app's own process, outside of the sandbox; nothing where it has ended.
+    pub fn app(&self) -> Option<u32> {
+        let pid = self.pid.as_raw_nonzero();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        children.split_whitespace().next()?.parse().ok()
+    }
+
     /// Waits for the sandbox to end; gives the exit status for the launcher.
     ///
     /// # Errors

@@ -11,11 +11,13 @@
 //!    host's is looked up again, so that nothing can be exchanged between check and use.
 //! 5. The tmpfs is made read-only.
 
+mod small;
+
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use pack_schemas::plan::{Access, Content, Entry, ImageRole, Layer, Plan, Processes, Source};
+use pack_schemas::plan::{Access, Companion, Content, Entry, ImageRole, Layer, Plan, Processes, Source};
 use rustix::fs::{
     CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, mknodat, openat, openat2, symlinkat, unlinkat,
 };
@@ -27,13 +29,16 @@ use rustix::mount::{
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use rustix::process::{chdir, fchdir, pivot_root};
 
-use crate::companion;
+use crate::companion::bus::socket_name;
+use crate::companion::is_handed_over;
 use crate::keeper::attachable;
 use crate::sandbox::init::BACKLOG;
 use crate::sandbox::step::{InStep, StepError};
 use crate::sys::mount::{
     MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, restrict, restrict_recursively,
 };
+
+pub(crate) use small::{Small, assemble_small, enter_root_with};
 
 /// The mounted images of a launch, as detached mounts, of which clones are attached.
 pub struct Images {
@@ -47,6 +52,8 @@ pub struct Images {
 const BASE: &str = "/.base";
 /// Where the host's layers of overlays lie while the root is made.
 const LAYERS: &str = "/.layers";
+/// Where the sockets of filtered buses lie while the root is made.
+const BUSES: &str = "/.buses";
 /// Size limit of the root's own tmpfs, which holds a few links and small files.
 const ROOT_SIZE: &str = "16M";
 
@@ -78,9 +85,8 @@ pub struct Assembled {
 ///
 /// # Errors
 /// [`StepError`] with the path inside, or outside, that could not be made or opened.
-pub fn assemble(plan: &Plan, images: &Images) -> Result<Assembled, StepError> {
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .step("make the mounts private")?;
+pub fn assemble(plan: &Plan, images: &Images, sockets: Option<&OwnedFd>) -> Result<Assembled, StepError> {
+    make_private()?;
     let mut ready = Vec::with_capacity(plan.root.len());
     for entry in &plan.root {
         ready.push((entry, prepare(entry)?));
@@ -90,9 +96,12 @@ pub fn assemble(plan: &Plan, images: &Images) -> Result<Assembled, StepError> {
     if let Some(base) = &images.base {
         attach_image(&mut places, base, BASE)?;
     }
+    if let Some(sockets) = sockets {
+        places.attach(sockets.as_fd(), BUSES)?;
+    }
     let (mut terminals, mut listeners) = (None, Vec::new());
     for (entry, ready) in ready {
-        if let (Content::Companion { .. }, Ready::Plain) = (&entry.content, &ready) {
+        if matches!(&entry.content, Content::Companion { companion } if is_handed_over(companion)) {
             listeners.push(make_listener(&mut places, &entry.target)?);
             continue;
         }
@@ -102,8 +111,8 @@ pub fn assemble(plan: &Plan, images: &Images) -> Result<Assembled, StepError> {
         }
     }
     places.clear_away(BASE)?;
-    restrict(root.as_fd(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
-        .step("make the root folder read-only")?;
+    places.clear_away(BUSES)?;
+    close_root(&root)?;
     Ok(Assembled { terminals, listeners })
 }
 
@@ -118,6 +127,16 @@ fn make_listener(places: &mut Places<'_>, target: &str) -> Result<OwnedFd, StepE
         Ok(socket)
     };
     make().step_on("make the socket", target)
+}
+
+fn make_private() -> Result<(), StepError> {
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .step("make the mounts private")
+}
+
+fn close_root(root: &OwnedFd) -> Result<(), StepError> {
+    restrict(root.as_fd(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+        .step("make the root folder read-only")
 }
 
 /// Folders of /proc that hold settings of the kernel's. Some belong to the namespaces of the sandbox, whose owner the
@@ -158,7 +177,6 @@ fn prepare(entry: &Entry) -> Result<Ready, StepError> {
             Err(error) if *optional && NOT_THERE.contains(&error.errno) => Ok(Ready::Missing),
             result => result.map(Ready::Mount),
         },
-        Content::Companion { companion } if !companion::is_served(companion) => Ok(Ready::Missing),
         Content::Overlay { layers } => prepare_layers(layers).map(Ready::Layers),
         Content::Tmpfs { size, mode } => own(make(
             "tmpfs",
@@ -262,28 +280,6 @@ pub(crate) fn enter_new_root() -> Result<OwnedFd, StepError> {
     Ok(root)
 }
 
-/// Enters a root folder of its own that shows some folders and files of the host's, read-only, and nothing else: each
-/// pair is a path of the host's and the place inside. For a process that is alone in its mount namespace, and in the
-/// user namespace that owns it.
-///
-/// # Errors
-/// The kernel's, with the step.
-pub(crate) fn enter_root_with(shown: &[(&str, &str)]) -> Result<(), StepError> {
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .step("make the mounts private")?;
-    let mut mounts = Vec::with_capacity(shown.len());
-    for (path, target) in shown {
-        mounts.push((clone_host(&Source::Path((*path).to_owned()), Access::ReadOnly)?, *target));
-    }
-    let root = enter_new_root()?;
-    let mut places = Places::new(&root);
-    for (mount, target) in &mounts {
-        places.attach(mount.as_fd(), target)?;
-    }
-    restrict(root.as_fd(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
-        .step("make the root folder read-only")
-}
-
 fn place(places: &mut Places<'_>, entry: &Entry, ready: &Ready, images: &Images) -> Result<(), StepError> {
     let target = entry.target.as_str();
     match (&entry.content, ready) {
@@ -304,6 +300,11 @@ fn place(places: &mut Places<'_>, entry: &Entry, ready: &Ready, images: &Images)
                 return Ok(());
             }
             let tree = open_tree(CWD, source.as_str(), flags).step_on("clone the mount of", &source)?;
+            places.attach(tree.as_fd(), target)
+        }
+        (Content::Companion { companion: Companion::Bus { bus, .. } }, _) => {
+            let source = format!("{BUSES}/{}", socket_name(*bus));
+            let tree = clone_host(&Source::Path(source), Access::ReadOnly)?;
             places.attach(tree.as_fd(), target)
         }
         (Content::Folder, _) => places.make_folder(target).step_on("make the folder", target),

@@ -312,7 +312,11 @@ pub(super) fn bus_name(
 ) -> Result<Grant, AttributeError> {
     let given = text(values, "name");
     let name = match prefix {
-        Some(prefix) => format!("{prefix}{}", given.unwrap_or(package.as_str())),
+        // A program that runs more than once adds another word for each.
+        Some(prefix) => {
+            let last = given.unwrap_or(package.as_str());
+            format!("{prefix}{}.*", last.strip_suffix(".*").unwrap_or(last))
+        }
         None => given.ok_or_else(|| AttributeError::Missing { name: "name".to_owned() })?.to_owned(),
     };
     let name = BusName::try_from(name).map_err(|problem| wrong("name", problem))?;

@@ -1,6 +1,6 @@
 //! Plugs that show something of the user's session: displays, sound, message buses, portals.
 
-use pack_schemas::interface::{Bus, BusName, BusRule, Grant};
+use pack_schemas::interface::{Bus, BusName, BusRule, Grant, Root};
 use pack_schemas::names::Name;
 use pack_schemas::plan::{Access, Companion, Content, GrantedRule, Identity, Source};
 
@@ -49,8 +49,12 @@ pub fn identity(request: &Request<'_>, plugs: &[ConnectedPlug]) -> Option<Identi
         matches!(grant, Grant::Bus { .. } | Grant::Portals { .. } | Grant::Documents | Grant::Wayland)
     };
     let known = plugs.iter().flat_map(|plug| &plug.grants).any(reaches);
-    known
-        .then(|| Identity { id: request.manifest.name.desktop_id(), instance: request.host.instance.clone() })
+    let host = request.host;
+    known.then(|| Identity {
+        id: request.manifest.name.desktop_id(),
+        instance: host.instance.clone(),
+        instances: host.roots.get(&Root::Runtime).map(|runtime| format!("{runtime}/.flatpak")),
+    })
 }
 
 impl Asked<'_> {
@@ -127,7 +131,7 @@ impl Asked<'_> {
     /// The app's own part of the folder in which the portal shows documents; never its root, which shows everyone's.
     pub(super) fn documents(&mut self, plug: &Name) {
         let host = self.request.host;
-        let Some(runtime) = host.roots.get(&pack_schemas::interface::Root::Runtime) else { return };
+        let Some(runtime) = host.roots.get(&Root::Runtime) else { return };
         let path = format!("{runtime}/doc/by-app/{}", self.request.manifest.name.desktop_id());
         let target = format!("{}/doc", runtime_folder(host.user.id));
         let content = Content::Bind { source: Source::Path(path), access: Access::ReadWrite, optional: true };
