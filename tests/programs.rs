@@ -117,15 +117,17 @@ fn a_gtk_program_shows_its_window_on_wayland() {
         run
     };
     assert!(compositor.socket.exists());
+    // It fades its own desktop in.
     let mut before = 0;
-    eventually("a picture of the compositor's own", || {
-        before = compositor.colours();
-        before > 0
+    eventually("a picture of the compositor's own that stays", || {
+        let earlier = std::mem::replace(&mut before, compositor.colours());
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        before > 50 && before == earlier
     });
     let without = start("tester.without").output().unwrap();
     assert!(!without.status.success() && err(&without).contains("annot open display"), "{}", err(&without));
     let _app = Ended(start("tester.with").spawn().unwrap());
-    eventually("many more colours", || compositor.colours() > before + 50);
+    eventually("many more colours", || compositor.colours() > before + 200);
     keep_picture(&compositor.display, &compositor.window, "gtk-on-wayland");
 }
 
