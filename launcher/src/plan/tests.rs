@@ -1,12 +1,14 @@
 use std::collections::BTreeMap;
 
-use pack_schemas::interface::{Bus, Root, Side, UserFolder};
+use pack_schemas::interface::{Bus, Place, Root, Side, UserFolder};
 use pack_schemas::manifest::Manifest;
 use pack_schemas::names::Name;
 use pack_schemas::plan::{Access, Content, Entry, Layer, Network, Plan, Source};
 
+use pack_schemas::state::Connection;
+
 use super::{ImageFacts, PlanError, Request, TopEntry, build};
-use crate::host::{Display, HostFacts, TopLink, User};
+use crate::host::{Display, HostFacts, SoundServer, TopLink, User, WaylandServer};
 use crate::interfaces;
 
 fn host() -> HostFacts {
@@ -38,12 +40,21 @@ fn host() -> HostFacts {
             (Root::Runtime, "/run/user/1000".to_owned()),
         ]),
         user_folders: BTreeMap::from([(UserFolder::Documents, "Documents".to_owned())]),
-        sockets: BTreeMap::new(),
-        devices: BTreeMap::new(),
+        sockets: BTreeMap::from([(
+            Place { root: Root::Runtime, path: "ssh-agent".to_owned() },
+            "/tmp/ssh-x/agent.1".to_owned(),
+        )]),
+        devices: BTreeMap::from([
+            (("/dev/dri".to_owned(), None), vec!["/dev/dri".to_owned()]),
+            (("/dev/fuse".to_owned(), None), vec!["/dev/fuse".to_owned()]),
+        ]),
         buses: BTreeMap::from([(Bus::Session, "unix:path=/run/user/1000/bus".to_owned())]),
         x11: Some(Display { number: 7, cookies: Some(vec![1, 2, 3]) }),
-        wayland: None,
-        sound: None,
+        wayland: Some(WaylandServer { socket: "/run/user/1000/wayland-1".to_owned(), knows_sandboxes: true }),
+        sound: Some(SoundServer {
+            socket: "/run/user/1000/pulse/native".to_owned(),
+            cookie: Some("/home/ada/.config/pulse/cookie".to_owned()),
+        }),
         instance: "4711".to_owned(),
         launcher: 47,
         working_folder: Some("/home/ada/Documents".to_owned()),
@@ -63,6 +74,26 @@ fn image() -> ImageFacts {
         ]),
         etc: ["ssl", "passwd", "fonts"].map(str::to_owned).into(),
         folders: ["usr/bin", "usr/lib", "usr/lib/TRIPLET", "usr/share"].map(str::to_owned).into(),
+    }
+}
+
+fn request<'a>(
+    manifest: &'a Manifest,
+    connections: &'a BTreeMap<Name, Connection>,
+    package: &'a ImageFacts,
+    host: &'a HostFacts,
+) -> Request<'a> {
+    static APP: std::sync::LazyLock<Name> = std::sync::LazyLock::new(|| "hello".parse().unwrap());
+    Request {
+        manifest,
+        revision: "x3".parse().unwrap(),
+        app: &APP,
+        shell: false,
+        connections,
+        package,
+        base: None,
+        host,
+        data: "/home/ada/.local/share/pack/data",
     }
 }
 
@@ -95,17 +126,8 @@ impl Case {
                 (name, connection.unwrap())
             })
             .collect();
-        build(&Request {
-            manifest: &self.manifest(),
-            revision: "x3".parse().unwrap(),
-            app: &"hello".parse().unwrap(),
-            shell: false,
-            connections: &connections,
-            package,
-            base,
-            host: &host(),
-            data: "/home/ada/.local/share/pack/data",
-        })
+        let (manifest, host) = (self.manifest(), host());
+        build(&Request { base, ..request(&manifest, &connections, package, &host) })
     }
 
     fn plan(&self) -> Plan {
@@ -325,17 +347,8 @@ fn every_target_is_absolute_plain_and_made_once() {
 fn an_unknown_app_is_an_error_that_knows_the_others() {
     let manifest = PLAIN.manifest();
     let (facts, host, connections) = (image(), host(), BTreeMap::new());
-    let refused = build(&Request {
-        manifest: &manifest,
-        revision: "x1".parse().unwrap(),
-        app: &"goodbye".parse().unwrap(),
-        shell: false,
-        connections: &connections,
-        package: &facts,
-        base: None,
-        host: &host,
-        data: "/data",
-    });
+    let app = "goodbye".parse().unwrap();
+    let refused = build(&Request { app: &app, ..request(&manifest, &connections, &facts, &host) });
     assert!(matches!(refused, Err(PlanError::NoSuchApp { known, .. }) if known[0].as_str() == "hello"));
 }
 
@@ -345,4 +358,88 @@ fn a_plan_reads_back_as_written() {
         Case { rootfs: "merged", plugs: &["network", "x11"], connected: &["network", "x11"], ..PLAIN }.plan();
     let text = serde_json::to_string(&plan).unwrap();
     assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+}
+
+/// The plan of an app with these plugs as it is kept in `snapshots/`, whole: a change of any line of it shows in a review.
+/// `PACK_UPDATE_SNAPSHOTS=1` writes them anew.
+#[test]
+fn plans_are_as_they_were() {
+    let path = |name: &str| format!("{}/src/plan/snapshots/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    for (name, case) in [
+        ("plain", PLAIN),
+        ("merged", Case { rootfs: "merged", ..PLAIN }),
+        ("none", Case { base: "none", ..PLAIN }),
+        ("desktop", Case { plugs: DESKTOP, connected: DESKTOP, ..PLAIN }),
+        ("observer", Case { plugs: OBSERVER, connected: OBSERVER, ..PLAIN }),
+    ] {
+        let text = format!("{}\n", serde_json::to_string_pretty(&case.plan()).unwrap());
+        if std::env::var_os("PACK_UPDATE_SNAPSHOTS").is_some() {
+            std::fs::write(path(name), &text).unwrap();
+        }
+        let kept = std::fs::read_to_string(path(name)).unwrap_or_default();
+        let line = text.lines().zip(kept.lines()).position(|(now, then)| now != then);
+        let line = line.unwrap_or(text.lines().count().min(kept.lines().count()));
+        let around =
+            |text: &str| text.lines().skip(line.saturating_sub(3)).take(7).collect::<Vec<_>>().join("\n");
+        assert_eq!(text, kept, "{name}, line {}:\n{}\n---\n{}", line + 1, around(&kept), around(&text));
+    }
+}
+
+const DESKTOP: &[&str] = &[
+    "audio-playback",
+    "audio-record",
+    "desktop",
+    "documents",
+    "home",
+    "network",
+    "network-bind",
+    "opengl",
+    "wayland",
+    "x11",
+];
+const OBSERVER: &[&str] = &["fuse", "mount-observe", "shared-memory", "ssh-agent", "system-observe"];
+
+#[test]
+fn hosts_of_a_network_plug_take_the_hosts_network_away() {
+    let network = |attributes: serde_json::Value, more: &[&'static str]| {
+        let mut manifest = PLAIN.manifest();
+        let plugs = serde_json::json!({"network": attributes});
+        manifest.plugs = serde_json::from_value(plugs).unwrap();
+        let names: Vec<&str> = ["network"].iter().chain(more).copied().collect();
+        let app = manifest.apps.values_mut().next().unwrap();
+        app.plugs = names.iter().map(|name| name.parse().unwrap()).collect();
+        let connections = app
+            .plugs
+            .clone()
+            .into_iter()
+            .map(|name| {
+                let connection = interfaces::connection(&manifest, &name, Side::Plug, false).unwrap();
+                (name, connection)
+            })
+            .collect();
+        let (package, host) = (image(), host());
+        build(&request(&manifest, &connections, &package, &host)).unwrap().network
+    };
+    let limited = network(serde_json::json!({"hosts": ["example.org"], "ports": 443}), &[]);
+    assert!(matches!(&limited, Network::Hosts { hosts, ports, .. } if hosts.len() == 1 && ports == &[443]));
+    let ports = network(serde_json::json!({"ports": [80, 443]}), &[]);
+    assert!(matches!(&ports, Network::Host { connect: true, ports, bind: false, .. } if ports == &[80, 443]));
+    // Where ports are offered the host's network is needed, and no rule there tells hosts apart: none is reached.
+    let both = network(serde_json::json!({"hosts": ["example.org"]}), &["network-bind"]);
+    assert!(matches!(both, Network::Host { connect: false, bind: true, .. }), "{both:?}");
+}
+
+#[test]
+fn a_connection_of_other_attributes_grants_nothing() {
+    let mut manifest = PLAIN.manifest();
+    manifest.plugs = serde_json::from_value(serde_json::json!({"network": {"ports": [443]}})).unwrap();
+    let app = manifest.apps.values_mut().next().unwrap();
+    app.plugs = ["network".parse().unwrap()].into();
+    let name: Name = "network".parse().unwrap();
+    let connection = interfaces::connection(&manifest, &name, Side::Plug, false).unwrap();
+    let connections = BTreeMap::from([(name, connection)]);
+    manifest.plugs.clear();
+    let (package, host) = (image(), host());
+    let plan = build(&request(&manifest, &connections, &package, &host)).unwrap();
+    assert_eq!(plan.network, Network::Own);
 }
