@@ -142,6 +142,9 @@ fn entry(entry: &Entry) -> [String; 3] {
 fn content(content: &Content) -> String {
     match content {
         Content::Folder => "a folder".to_owned(),
+        Content::Copy { path } => {
+            format!("a copy of the host's {path}, kept up to date with the host's network")
+        }
         Content::Symlink { to } => format!("link to {to}"),
         Content::File { data } => format!("a file of {} bytes", data.len()),
         Content::Tmpfs { size, .. } => format!("empty, writable, in memory, at most {} MiB", size >> 20),

@@ -6,6 +6,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
+use std::process::Command;
+
 use support::{World, is_root, out, skip, succeed};
 
 /// Tries to read `$1`, and then to write to it.
@@ -255,4 +257,55 @@ fn plugs_that_overlap_give_together_what_each_gives() {
     assert_eq!(access(&world, "both", &world.home("Documents/deep/file")), ALL);
     assert_eq!(access(&world, "all", &world.home("Documents/file")), ALL);
     assert_eq!(access(&world, "all", &world.home("Documents/deep/file")), ALL);
+}
+
+/// The host comes to another network while an app runs: its list of name servers is replaced, as NetworkManager and others
+/// replace it.
+#[test]
+fn name_servers_and_host_names_are_those_of_now() {
+    if !is_root() {
+        return skip("name servers: only root changes those of a host");
+    }
+    let world = World::with_key();
+    world.install_tester(&[("network", "{}")]);
+    let etc = tempfile::Builder::new().prefix("pack-test-etc-").tempdir_in("/var/tmp").unwrap();
+    let host = r#"
+set -e
+cp -a /etc/. "$0/"; chmod 755 "$0"; mount --bind "$0" /etc
+printf 'nameserver 192.0.2.1\n' >/etc/resolv.conf; printf '127.0.0.1 localhost\n' >/etc/hosts
+mkfifo "$0/started"; chmod 666 "$0/started"
+"$@" 3>"$0/started" &
+read line <"$0/started"
+printf 'nameserver 192.0.2.2\n' >/etc/new; mv /etc/new /etc/resolv.conf
+printf '127.0.0.1 localhost second\n' >/etc/hosts
+wait $!
+"#;
+    let inside = "cat /etc/resolv.conf; echo started >&2; i=0; \
+                  until grep -q 192.0.2.2 /etc/resolv.conf && grep -q second /etc/hosts || [ $i = 200 ]; do i=$((i+1)); sleep 0.05; done; \
+                  cat /etc/resolv.conf /etc/hosts; ( : >>/etc/hosts ) 2>/dev/null && echo written; ls -A /etc | grep -c pack; true";
+    let run = world.command(support::pack_binary());
+    let mut command = Command::new("unshare");
+    command.args(["-m", "--propagation", "private", "bash", "-c", &host.replace("3>", "2>")]).arg(etc.path());
+    command.arg(run.get_program()).args(run.get_args());
+    command.args(["run", "tester.network", "sh", "-c", inside]);
+    command.env_clear().envs(world.environment());
+    let told = out(&succeed(command));
+    let expected = "nameserver 192.0.2.1\nnameserver 192.0.2.2\n127.0.0.1 localhost second\n0\n";
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn local_time_is_the_hosts() {
+    let world = World::with_key();
+    world.install_tester(&[]);
+    let zone = out(&succeed({
+        let mut date = world.command("date");
+        date.arg("+%Z %z");
+        date
+    }));
+    assert_eq!(world.tell("none", "date '+%Z %z'", &[]), zone.trim());
+    if let Ok(link) = fs::read_link("/etc/localtime") {
+        let inside = world.tell("none", "readlink -f /etc/localtime", &[]);
+        assert_eq!(Path::new(&inside), fs::canonicalize(Path::new("/etc").join(link)).unwrap());
+    }
 }

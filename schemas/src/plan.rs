@@ -164,6 +164,12 @@ pub enum Content {
         /// What is in it.
         data: Vec<u8>,
     },
+    /// A copy of a file of the host's, where that is there. It is made anew whenever that changes, where the host's network
+    /// is shared.
+    Copy {
+        /// Absolute path on the host; links are followed.
+        path: String,
+    },
     /// A writable tmpfs of its own.
     Tmpfs {
         /// Limit in bytes.

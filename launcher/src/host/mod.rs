@@ -28,6 +28,8 @@ pub struct HostFacts {
     pub top: BTreeMap<String, TopLink>,
     /// Which of the names of [`ETC_OF_HOST_BASE`] are, or may be, in the host's /etc.
     pub etc: Vec<String>,
+    /// Where /etc/localtime leads, as an absolute path, if it is a link.
+    pub local_time: Option<String>,
     /// The caller's environment, where it is text.
     pub variables: BTreeMap<String, String>,
     /// Names at the top of the user's home folder that may be shown to an app; sorted.
@@ -120,6 +122,7 @@ pub fn gather<'a>(
     let mut facts = HostFacts {
         top: top()?,
         etc: if list_etc { shown_of_etc() } else { all_of_etc() },
+        local_time: local_time(),
         home: Vec::new(),
         roots: places::roots(&variables, &user.home),
         user_folders: BTreeMap::new(),
@@ -195,6 +198,11 @@ pub fn inside(place: &Place, user: u32) -> Option<String> {
 fn instance() -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     format!("{}{:06}", std::process::id(), now.subsec_micros())
+}
+
+fn local_time() -> Option<String> {
+    let link = fs::read_link("/etc/localtime").ok()?.into_os_string().into_string().ok()?;
+    Some(link.strip_prefix("..").map(str::to_owned).unwrap_or(link))
 }
 
 fn all_of_etc() -> Vec<String> {

@@ -18,7 +18,11 @@ const TMPFS_SIZE: u64 = 512 << 20;
 
 /// Host files that make name resolution, local time and the machine's identity what they are outside; read-only, and
 /// no secret to any user of the machine.
-const ETC_OF_HOST: &[&str] = &["host.conf", "hosts", "localtime", "machine-id", "resolv.conf"];
+const ETC_OF_HOST: &[&str] = &["host.conf", "machine-id"];
+/// Those of them that are replaced while programs run.
+const ETC_FOLLOWED: &[&str] = &["hosts", "resolv.conf"];
+/// Where the host keeps time zones.
+const ZONES: &str = "/usr/share/zoneinfo/";
 /// What of the host's /etc belongs to its /usr: a program of the host's finds there what it needs, and nothing tells
 /// of the machine's users or services. In the order of the alphabet.
 pub const ETC_OF_HOST_BASE: &[&str] = &[
@@ -215,6 +219,16 @@ fn etc(root: &mut Vec<Entry>, request: &Request<'_>) {
     }
     for name in ETC_OF_HOST {
         put(name, host(format!("/etc/{name}"), true), Reason::Sandbox);
+    }
+    for name in ETC_FOLLOWED {
+        put(name, Content::Copy { path: format!("/etc/{name}") }, Reason::Sandbox);
+    }
+    // Programs read the name of the zone from the link; where the base has no such file the host's is shown.
+    match &request.host.local_time {
+        Some(link) if request.manifest.base == Base::Host && link.starts_with(ZONES) => {
+            put("localtime", Content::Symlink { to: link.clone() }, Reason::Sandbox);
+        }
+        _ => put("localtime", host("/etc/localtime".to_owned(), true), Reason::Sandbox),
     }
     let user = &request.host.user;
     let home = format!("{}/{}", request.data, super::data_folders(request)[0]);

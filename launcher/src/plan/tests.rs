@@ -27,6 +27,7 @@ fn host() -> HostFacts {
             ("lib64".to_owned(), link("usr/lib64")),
             ("usr".to_owned(), TopLink::Folder),
         ]),
+        local_time: Some("/usr/share/zoneinfo/Europe/Zurich".to_owned()),
         etc: ["ld.so.cache", "ssl", "shadow"].map(str::to_owned).into(),
         variables: [("LANG", "C.UTF-8"), ("LD_PRELOAD", "/tmp/evil.so"), ("SECRET", "1"), ("LC_TIME", "C")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -35,6 +35,7 @@ use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use crate::companion::bus::instance::tell_process;
 use crate::sandbox::channel;
 use crate::sandbox::command_line;
+use crate::sandbox::follow::FOLLOW;
 use crate::sandbox::landlock;
 use crate::sandbox::privileges::{self, Proc};
 use crate::sandbox::program::Program;
@@ -148,7 +149,11 @@ fn start(task: &Task<'_>) -> Result<(Pid, Option<OwnedFd>), StepError> {
     if !matches!(task.plan.network, Network::Host { .. }) {
         sys::network::bring_loopback_up().step("bring the loopback interface up")?;
     }
-    let root::Assembled { terminals, mut listeners } = root::assemble(task.plan, &task.images, task.sockets)?;
+    let root::Assembled { terminals, mut listeners, writable } =
+        root::assemble(task.plan, &task.images, task.sockets)?;
+    if let Some(writable) = writable {
+        channel::send(&task.channel, FOLLOW, &[writable.as_fd()]).step("pass the root folder on")?;
+    }
     if matches!(task.plan.network, Network::Hosts { .. }) {
         listeners.push(listen_for_proxy().step("open the port of the proxy")?);
     }

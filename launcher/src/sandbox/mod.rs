@@ -16,6 +16,7 @@
 
 pub(crate) mod channel;
 pub(crate) mod command_line;
+pub(crate) mod follow;
 mod init;
 pub mod landlock;
 pub(crate) mod privileges;
@@ -39,6 +40,7 @@ use crate::companion::bus::{self, Filter};
 use crate::keeper::Watch;
 use crate::sys;
 use crate::sys::clone::Side;
+use follow::Followed;
 use init::Task;
 pub(crate) use init::end_with_launcher;
 use refusals::{Listener, Notice};
@@ -120,7 +122,9 @@ pub fn run(
     let signals = block_signals().map_err(|error| StepError::new("block signals", None, &error))?;
     let mut companions = Companions::start(plan)?;
     let result = start(plan, images, arguments, terminal.as_ref(), &companions, listener.told()).and_then(
-        |(first, channel)| attend(&first, channel, terminal, &signals, watch, &mut companions, &mut listener),
+        |(first, channel)| {
+            attend(plan, &first, channel, terminal, &signals, watch, &mut companions, &mut listener)
+        },
     );
     companions.end();
     result
@@ -165,6 +169,7 @@ fn start(
 
 /// Accompanies the sandbox to its end.
 fn attend(
+    plan: &Plan,
     first: &First,
     channel: OwnedFd,
     terminal: Option<HostTerminal>,
@@ -178,11 +183,13 @@ fn attend(
     drop(channel);
     let failed = match started {
         relay::Started::Failed(error) => Some(error),
-        relay::Started::Running { master } => {
+        relay::Started::Running { master, root } => {
+            // An app goes on with what it has where the host lets nobody look out for changes.
+            let followed = root.and_then(|root| Followed::new(plan, root).ok());
             if let (Some(filter), Some(app)) = (companions.filter(), first.app()) {
                 filter.tell_of(app);
             }
-            relay::pass_through(first, master, terminal, signals, watch, listener)
+            relay::pass_through(first, master, terminal, signals, watch, listener, followed)
                 .map_err(|error| StepError::new("attend to the app", None, &error))?;
             None
         }

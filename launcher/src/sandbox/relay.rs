@@ -21,6 +21,7 @@ use rustix::termios::{
 use crate::companion::Companions;
 use crate::keeper::Watch;
 use crate::sandbox::channel;
+use crate::sandbox::follow::{FOLLOW, Followed};
 use crate::sandbox::init::{FILTER, LISTENERS, SERVED, TERMINAL};
 use crate::sandbox::refusals::Listener;
 use crate::sandbox::step::StepError;
@@ -40,6 +41,8 @@ pub enum Started {
     Running {
         /// The master end.
         master: Option<OwnedFd>,
+        /// The mount of the root folder through which files are followed, where they are.
+        root: Option<OwnedFd>,
     },
     /// It does not.
     Failed(StepError),
@@ -92,7 +95,7 @@ pub fn wait_for_start(
     companions: &mut Companions,
     listener: &mut Listener<'_, '_>,
 ) -> io::Result<Started> {
-    let mut master = None;
+    let (mut master, mut root) = (None, None);
     loop {
         // The first process reads the package's files, and waits for whoever serves them.
         let wanted: Vec<_> =
@@ -104,6 +107,7 @@ pub fn wait_for_start(
         }
         match channel::receive(channel) {
             Ok(Some(message)) if message.bytes == TERMINAL => master = message.descriptors.into_iter().next(),
+            Ok(Some(message)) if message.bytes == FOLLOW => root = message.descriptors.into_iter().next(),
             Ok(Some(message)) if message.bytes == LISTENERS => {
                 match companions.hand_over(&message.descriptors) {
                     Ok(()) => channel::send(channel, SERVED, &[])?,
@@ -114,7 +118,7 @@ pub fn wait_for_start(
                 listener.take(message.descriptors.into_iter().next());
             }
             Ok(Some(message)) => return Ok(Started::Failed(serde_json::from_slice(&message.bytes)?)),
-            Ok(None) => return Ok(Started::Running { master }),
+            Ok(None) => return Ok(Started::Running { master, root }),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -182,11 +186,12 @@ pub fn pass_through(
     signals: &SigSet,
     watch: &mut Watch<'_>,
     listener: &mut Listener<'_, '_>,
+    followed: Option<Followed<'_>>,
 ) -> io::Result<()> {
     let signals = SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let_go(terminal.map_or([false; 3], |terminal| terminal.streams))?;
-    let mut relay =
-        Relay { first, terminal: terminal.zip(master), signals, saved: None, pending: Vec::new(), end: None };
+    let terminal = terminal.zip(master);
+    let mut relay = Relay { first, terminal, signals, saved: None, pending: Vec::new(), end: None, followed };
     if let Some((_, master)) = &relay.terminal {
         rustix::io::ioctl_fionbio(master, true)?;
     }
@@ -218,6 +223,7 @@ struct Relay<'a> {
     pending: Vec<u8>,
     /// When the app is ended by force, once its terminal was closed.
     end: Option<Instant>,
+    followed: Option<Followed<'a>>,
 }
 
 impl Relay<'_> {
@@ -226,6 +232,11 @@ impl Relay<'_> {
         loop {
             let ready = self.wait(input_open, watch, listener)?;
             listener.attend(ready.calls);
+            if ready.changes
+                && let Some(followed) = &mut self.followed
+            {
+                followed.attend();
+            }
             if ready.signals {
                 self.pass_signals();
             }
@@ -270,6 +281,10 @@ impl Relay<'_> {
                 wanted.push((input, PollFlags::IN));
             }
         }
+        let changes_at = self.followed.as_ref().map(|followed| {
+            wanted.push(followed.wanted());
+            wanted.len() - 1
+        });
         let calls_at = wanted.len();
         wanted.extend(listener.wanted());
         let timeout = self.end.map(|end| {
@@ -283,7 +298,14 @@ impl Relay<'_> {
         let master =
             self.terminal.is_some() && happened.get(2).is_some_and(|flags| flags.contains(PollFlags::IN));
         let calls = happened.get(calls_at).copied().unwrap_or(PollFlags::empty());
-        Ok(Ready { ended: any(Some(0)), signals: any(Some(1)), master, input: any(input_at), calls })
+        Ok(Ready {
+            ended: any(Some(0)),
+            signals: any(Some(1)),
+            master,
+            input: any(input_at),
+            changes: any(changes_at),
+            calls,
+        })
     }
 
     fn pass_signals(&mut self) {
@@ -398,6 +420,8 @@ struct Ready {
     input: bool,
     /// What happened at the listener of the filter.
     calls: PollFlags,
+    /// A followed file may have changed.
+    changes: bool,
 }
 
 /// Writes to the user's terminal, and waits for it where it is slow. One that is gone takes nothing.

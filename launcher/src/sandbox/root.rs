@@ -32,6 +32,7 @@ use rustix::process::{chdir, fchdir, pivot_root};
 use crate::companion::bus::socket_name;
 use crate::companion::is_handed_over;
 use crate::keeper::attachable;
+use crate::sandbox::follow;
 use crate::sandbox::init::BACKLOG;
 use crate::sandbox::step::{InStep, StepError};
 use crate::sys::mount::{
@@ -67,6 +68,8 @@ enum Ready {
     Mount(OwnedFd),
     /// The host's layers of an overlay, as detached mounts, in the order of the layers.
     Layers(Vec<OwnedFd>),
+    /// The bytes of a file.
+    Bytes(Vec<u8>),
     /// Nothing is needed.
     Plain,
     /// It is optional and not there.
@@ -79,6 +82,8 @@ pub struct Assembled {
     pub terminals: Option<OwnedFd>,
     /// The sockets that companions are to serve, in the order of the plan.
     pub listeners: Vec<OwnedFd>,
+    /// The root's own tmpfs once more, as a detached mount that can be written to, where files are followed.
+    pub writable: Option<OwnedFd>,
 }
 
 /// Makes the root folder and enters it.
@@ -112,8 +117,16 @@ pub fn assemble(plan: &Plan, images: &Images, sockets: Option<&OwnedFd>) -> Resu
     }
     places.clear_away(BASE)?;
     places.clear_away(BUSES)?;
+    let writable = follow::is_wanted(plan).then(|| clone_root(&root)).transpose()?;
     close_root(&root)?;
-    Ok(Assembled { terminals, listeners })
+    Ok(Assembled { terminals, listeners, writable })
+}
+
+/// The root's own tmpfs, without what lies on it.
+fn clone_root(root: &OwnedFd) -> Result<OwnedFd, StepError> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    open_tree(root, "", flags).step_on("clone the mount of", "/")
 }
 
 /// Makes a listening Unix socket. The way there is the root folder's own, so that its path can be used as it is.
@@ -177,6 +190,7 @@ fn prepare(entry: &Entry) -> Result<Ready, StepError> {
             Err(error) if *optional && NOT_THERE.contains(&error.errno) => Ok(Ready::Missing),
             result => result.map(Ready::Mount),
         },
+        Content::Copy { path } => Ok(follow::read(path).map_or(Ready::Missing, Ready::Bytes)),
         Content::Overlay { layers } => prepare_layers(layers).map(Ready::Layers),
         Content::Tmpfs { size, mode } => own(make(
             "tmpfs",
@@ -309,6 +323,7 @@ fn place(places: &mut Places<'_>, entry: &Entry, ready: &Ready, images: &Images)
         }
         (Content::Folder, _) => places.make_folder(target).step_on("make the folder", target),
         (Content::Symlink { to }, _) => make_link(places, to.as_bytes(), target),
+        (_, Ready::Bytes(data)) => places.write_file(target, data).step_on("write", target),
         (Content::File { data }, _) => places.write_file(target, data).step_on("write", target),
         // prepare() has made something ready for every other content.
         (content, _) => unreachable!("nothing is ready for {content:?}"),
