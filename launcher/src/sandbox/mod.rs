@@ -123,7 +123,13 @@ pub fn run(
     let mut companions = Companions::start(plan)?;
     let result = start(plan, images, arguments, terminal.as_ref(), &companions, listener.told()).and_then(
         |(first, channel)| {
-            attend(plan, &first, channel, terminal, &signals, watch, &mut companions, &mut listener)
+            let started = relay::wait_for_start(&channel, watch, &mut companions, &mut listener)
+                .map_err(|error| StepError::new("start the sandbox", None, &error))?;
+            drop(channel);
+            if let (Some(filter), Some(app)) = (companions.filter(), first.app()) {
+                filter.tell_of(app);
+            }
+            attend(plan, &first, started, terminal, &signals, watch, &mut listener)
         },
     );
     companions.end();
@@ -167,28 +173,21 @@ fn start(
     }
 }
 
-/// Accompanies the sandbox to its end.
+/// Accompanies a sandbox that was started to its end.
 fn attend(
     plan: &Plan,
     first: &First,
-    channel: OwnedFd,
+    started: relay::Started,
     terminal: Option<HostTerminal>,
     signals: &SigSet,
     watch: &mut Watch<'_>,
-    companions: &mut Companions,
     listener: &mut Listener<'_, '_>,
 ) -> Result<u8, LaunchError> {
-    let started = relay::wait_for_start(&channel, watch, companions, listener)
-        .map_err(|error| StepError::new("start the sandbox", None, &error))?;
-    drop(channel);
     let failed = match started {
         relay::Started::Failed(error) => Some(error),
         relay::Started::Running { master, root } => {
             // An app goes on with what it has where the host lets nobody look out for changes.
             let followed = root.and_then(|root| Followed::new(plan, root).ok());
-            if let (Some(filter), Some(app)) = (companions.filter(), first.app()) {
-                filter.tell_of(app);
-            }
             relay::pass_through(first, master, terminal, signals, watch, listener, followed)
                 .map_err(|error| StepError::new("attend to the app", None, &error))?;
             None
