@@ -21,6 +21,7 @@ mod inspect;
 mod install;
 mod interfaces;
 mod key;
+mod learn;
 mod list;
 mod package_file;
 mod package_reader;

@@ -45,17 +45,11 @@ pub struct Wanted<'a> {
 /// Where the package has no such app, or its root folder cannot be made.
 pub fn plan(wanted: &Wanted<'_>, xdg: &XdgFolders, folders: &Folders) -> Result<Plan, Failure> {
     let Wanted { manifest, app, .. } = wanted;
-    let home = text(xdg.home.clone(), "the home folder")?;
-    let working_folder =
-        std::env::current_dir().ok().and_then(|folder| folder.into_os_string().into_string().ok());
-    let variables: BTreeMap<String, String> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
     let failed = |error: &dyn std::error::Error| {
         Failure::new(format!("cannot plan the launch of `{}.{app}`", manifest.name)).because(error)
     };
     let grants = plan::grants_of(manifest, app, wanted.connections).map_err(|error| failed(&error))?;
-    let surroundings = Surroundings { variables, home, working_folder, list_etc: wanted.for_people };
+    let surroundings = Surroundings { list_etc: wanted.for_people, ..surroundings(xdg)? };
     let host = host::gather(surroundings, grants.iter()).map_err(|error| failed(&error))?;
     let request = Request {
         manifest,
@@ -77,6 +71,22 @@ pub fn plan(wanted: &Wanted<'_>, xdg: &XdgFolders, folders: &Folders) -> Result<
             })
         }
         _ => failed(&error),
+    })
+}
+
+/// What this process is given of the host.
+///
+/// # Errors
+/// Where the home folder has a name that is not UTF-8.
+pub fn surroundings(xdg: &XdgFolders) -> Result<Surroundings, Failure> {
+    let text = |path: std::ffi::OsString| path.into_string().ok();
+    Ok(Surroundings {
+        variables: std::env::vars_os()
+            .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
+            .collect(),
+        home: self::text(xdg.home.clone(), "the home folder")?,
+        working_folder: std::env::current_dir().ok().and_then(|folder| text(folder.into_os_string())),
+        list_etc: false,
     })
 }
 

@@ -33,6 +33,7 @@ use pack_store_client::installed;
 use crate::context::{Context, XdgFolders};
 use crate::explain::explain;
 use crate::failure::Failure;
+use crate::learn::{self, Learning};
 use crate::planning::{self, Wanted};
 use crate::{doctor, hint, terminal::visible};
 
@@ -42,6 +43,12 @@ pub struct Arguments {
     /// Print what the sandbox is made of, and run nothing
     #[arg(long)]
     explain: bool,
+    /// Tell, when the app has ended, what it was refused and which plug would allow that
+    #[arg(long, conflicts_with = "explain")]
+    learn: bool,
+    /// With --learn: tell it as one line of JSON, the last on standard output
+    #[arg(long, requires = "learn")]
+    json: bool,
     /// Run a shell in the app's sandbox instead of the app
     #[arg(long)]
     shell: bool,
@@ -67,7 +74,7 @@ impl Arguments {
         let words: Vec<OsString> = words.collect();
         let name = words.first()?.as_encoded_bytes();
         let is_plain = verb == "run" && !name.is_empty() && !name.starts_with(b"-");
-        is_plain.then_some(Arguments { explain: false, shell: false, words })
+        is_plain.then_some(Arguments { explain: false, learn: false, json: false, shell: false, words })
     }
 
     /// The name as it was given.
@@ -84,6 +91,8 @@ impl Arguments {
     }
 }
 
+/// errno(3): there is a listener of a seccomp filter already (seccomp(2)).
+const EBUSY: i32 = 16;
 /// Exit status where pack failed before the app started.
 const NOT_STARTED: u8 = 125;
 /// Exit status where the program cannot be executed.
@@ -125,11 +134,15 @@ fn launch(arguments: &Arguments, context: &Context) -> Result<ExitCode, Failure>
         Some(app) => app,
         None => main_app(&opened)?,
     };
-    let plan = make_plan(arguments, &xdg, &folders, &opened, base.as_ref(), &app)?;
+    let mut plan = make_plan(arguments, &xdg, &folders, &opened, base.as_ref(), &app)?;
     if arguments.explain {
         explain(&plan, host::landlock_version()).iter().for_each(|line| context.terminal.print(line));
         return Ok(ExitCode::SUCCESS);
     }
+    let mut learning = match arguments.learn {
+        true => Some(Learning::prepare(&mut plan, &xdg, arguments.json)?),
+        false => None,
+    };
     let place = Place::open(&xdg.keepers()).ok().map(Arc::new);
     let options = keeper_options()?;
     let mount = |opened: &Opened| mount(opened, options, place.as_ref());
@@ -139,18 +152,26 @@ fn launch(arguments: &Arguments, context: &Context) -> Result<ExitCode, Failure>
     let mut tell = |line: &str| tell(line);
     let mut watch = Watch::new(keepers, &mut tell);
     let mut refusals = Refusals::default();
-    let notice = Notice::Refusals(&mut refusals);
+    let notice = match &mut learning {
+        Some(learning) => Notice::Everything(&mut learning.record),
+        None => Notice::Refusals(&mut refusals),
+    };
     let result = sandbox::run(&plan, Images { package, base }, arguments.of_app(), &mut watch, notice);
     watch.end();
     match result {
         Ok(status) => {
             let manifest = &opened.package.envelope().manifest;
             let connections = &opened.state.connections;
-            let run = hint::Run { manifest, app: &app, connections, status, refusals: &refusals };
-            hint::line(&run).iter().for_each(|line| context.terminal.say(line));
+            if let Some(learning) = learning {
+                let app = learn::App { manifest, name: &app, connections };
+                learning.tell(&plan, &app, &context.terminal)?;
+            } else {
+                let run = hint::Run { manifest, app: &app, connections, status, refusals: &refusals };
+                hint::line(&run).iter().for_each(|line| context.terminal.say(line));
+            }
             Ok(ExitCode::from(status))
         }
-        Err(error) => Err(not_launched(&plan, &error)),
+        Err(error) => Err(not_launched(&plan, &error, arguments.learn)),
     }
 }
 
@@ -311,7 +332,7 @@ fn cannot_mount(opened: &Opened, error: &KeeperError) -> Failure {
     name_the_lack(failure)
 }
 
-fn not_launched(plan: &Plan, error: &LaunchError) -> Failure {
+fn not_launched(plan: &Plan, error: &LaunchError, learns: bool) -> Failure {
     let failure = Failure::new(format!("cannot start `{}.{}`", plan.package, plan.app)).because(error);
     match error {
         LaunchError::NotFound { .. } => failure.status(NOT_FOUND),
@@ -320,6 +341,8 @@ fn not_launched(plan: &Plan, error: &LaunchError) -> Failure {
             failure.hint(format!("{MEND_BUS_FILTER}; `pack doctor` shows all that is missing"))
         }
         LaunchError::StreamIsFolder(_) => failure.hint("give it a file, a pipe or a terminal"),
+        LaunchError::Step(_, cause) if learns && cause.raw_os_error() == Some(EBUSY) => failure
+            .hint("something else listens to the system calls here already, as some container managers do"),
         LaunchError::Step(..) => name_the_lack(failure),
     }
 }

@@ -115,6 +115,11 @@ impl Terminal {
         }
     }
 
+    /// Says a line that was asked for, beside a program that writes to standard output.
+    pub fn tell(&self, line: impl AsRef<str>) {
+        let _ = writeln!(io::stderr().lock(), "{}", line.as_ref());
+    }
+
     /// Says a line only with `-v`.
     pub fn detail(&self, line: impl AsRef<str>) {
         if self.verbose {

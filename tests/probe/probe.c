@@ -5,6 +5,7 @@
    usage: probe attempts HOST_FILE HOST_PORT ABSTRACT_NAME   everything below
           probe listen PORT                                  offers a TCP port and serves one connection
           probe connect PORT | abstract NAME                 one connection
+          probe flip FILE N                                  N openings while the name changes
           probe exit N | signal N | sleep | tree             how a process ends                                    */
 
 #define _GNU_SOURCE
@@ -282,6 +283,43 @@ static int attempts(char **arguments) {
   return 0;
 }
 
+/* Opens a file again and again, while another thread changes its name between one that may be read and one that may not;
+   tells how often each was read. */
+static char flipping[512];
+static const char *flip_names[2];
+
+static int flip_other(void *unused) {
+  (void)unused;
+  for (unsigned i = 0;; i++) memcpy(flipping, flip_names[i & 1], strlen(flip_names[i & 1]) + 1);
+  return 0;
+}
+
+static int flip(const char *secret, int times) {
+  /* Of the same length, so that every mixture is a path as well. */
+  static char harmless[512], stack[64 << 10];
+  size_t length = strlen(secret);
+  snprintf(harmless, sizeof harmless, "/tmp/%0*d", (int)length - 5, 0);
+  FILE *made = fopen(harmless, "w");
+  fputs("harmless", made);
+  fclose(made);
+  flip_names[0] = harmless;
+  flip_names[1] = secret;
+  memcpy(flipping, harmless, length + 1);
+  int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+  if (clone(flip_other, stack + sizeof stack, flags, NULL) < 0) { say("clone", -1); return 1; }
+  int counts[2] = {0, 0};
+  for (int i = 0; i < times; i++) {
+    char first = 0;
+    int fd = open(flipping, O_RDONLY);
+    if (fd < 0) continue;
+    if (read(fd, &first, 1) == 1) counts[first == 's']++;
+    close(fd);
+  }
+  printf("%d %d\n", counts[0], counts[1]);
+  fflush(stdout);
+  _exit(0);
+}
+
 static int serve(int port) {
   int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
   struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
@@ -296,6 +334,7 @@ static int serve(int port) {
 int main(int count, char **arguments) {
   const char *verb = count > 1 ? arguments[1] : "";
   if (!strcmp(verb, "attempts") && count == 5) return attempts(arguments + 2);
+  if (!strcmp(verb, "flip") && count == 4) return flip(arguments[2], atoi(arguments[3]));
   if (!strcmp(verb, "listen")) return serve(atoi(arguments[2]));
   if (!strcmp(verb, "connect")) { TRY("connect", connect_tcp(atoi(arguments[2]))); return 0; }
   if (!strcmp(verb, "abstract")) { TRY("abstract", connect_abstract(arguments[2])); return 0; }

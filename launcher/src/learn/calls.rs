@@ -60,7 +60,7 @@ const CALLS: &[(&str, Shape)] = &[
     ("access", Path { folder: None, path: 0, purpose: Mode(1) }),
     ("faccessat", Path { folder: Some(0), path: 1, purpose: Mode(2) }),
     ("faccessat2", Path { folder: Some(0), path: 1, purpose: Mode(2) }),
-    ("chdir", Path { folder: None, path: 0, purpose: Is(Wanted::Read) }),
+    ("chdir", Path { folder: None, path: 0, purpose: Is(Wanted::Look) }),
     ("execve", Path { folder: None, path: 0, purpose: Is(Wanted::Read) }),
     ("execveat", Path { folder: Some(0), path: 1, purpose: Is(Wanted::Read) }),
     ("inotify_add_watch", Path { folder: None, path: 1, purpose: Is(Wanted::Look) }),
@@ -73,6 +73,11 @@ const CALLS: &[(&str, Shape)] = &[
 pub(crate) fn observed() -> &'static [u32] {
     static NUMBERS: OnceLock<Vec<u32>> = OnceLock::new();
     NUMBERS.get_or_init(|| CALLS.iter().filter_map(|(call, _)| syscalls::number(call)).collect())
+}
+
+/// Whether an address is that of the caller's own loopback interface, or all of its own.
+pub fn is_own(address: IpAddr) -> bool {
+    address.is_loopback() || address.is_unspecified()
 }
 
 /// What a call names; nothing where that cannot be read.

@@ -16,13 +16,18 @@
 //!
 //! What is read of a process is bounded ([`process::PATH_MOST`]), and so is what is kept ([`Record::MOST`]).
 
+pub mod addresses;
 pub(crate) mod calls;
+pub mod judge;
+pub mod plugs;
 mod process;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
 pub use calls::{Address, Wanted};
+use judge::BusCall;
+use pack_schemas::interface::Bus;
 use process::{Process, Root};
 
 use crate::sandbox::refusals::Refusals;
@@ -64,7 +69,11 @@ pub enum Named {
 pub struct Record {
     refusals: Refusals,
     named: BTreeMap<Named, u64>,
+    /// Calls on message buses that the filter of a bus refused.
+    bus_calls: BTreeMap<(Bus, BusCall), u64>,
     root: Option<Root>,
+    /// Ports at which the app itself, or another in its network namespace, offered something when it connected to them.
+    offered: BTreeSet<u16>,
     /// More was named than is kept.
     overflowed: bool,
 }
@@ -88,6 +97,13 @@ impl Record {
         self.overflowed
     }
 
+    /// Writes a call on a message bus down that the filter in front of it refused; for whoever runs that filter.
+    pub fn bus_refused(&mut self, bus: Bus, call: BusCall) {
+        if self.bus_calls.len() < Record::MOST {
+            *self.bus_calls.entry((bus, call)).or_default() += 1;
+        }
+    }
+
     /// Writes a refused call down.
     pub(crate) fn refused(&mut self, refused: Refused) {
         self.refusals.add(refused);
@@ -108,6 +124,12 @@ impl Record {
             None => self.root = process.root(),
         }
         for named in named {
+            if let Named::Connected { to, tcp } = &named
+                && calls::is_own(to.ip())
+                && process.is_offered(to.port(), *tcp)
+            {
+                self.offered.insert(to.port());
+            }
             if self.named.len() >= Record::MOST && !self.named.contains_key(&named) {
                 self.overflowed = true;
                 continue;

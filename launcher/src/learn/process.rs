@@ -8,6 +8,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
@@ -18,6 +19,18 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 
 /// Longest path that is read, in bytes (PATH_MAX of `linux/limits.h`).
 pub const PATH_MOST: usize = 4096;
+
+/// Longest list of sockets that is read, in bytes.
+const SOCKETS_MOST: u64 = 1 << 20;
+
+/// Whether a line of /proc/net/tcp or udp is that of a socket which is bound to a port, and, of TCP, listens: fields are a
+/// number, the own address and port, the other's, the state; 0A is TCP_LISTEN, 07 an unconnected UDP socket.
+fn offers(line: &str, port: u16) -> bool {
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    let own = fields.next().and_then(|own| own.rsplit_once(':')).map(|(_, port)| port);
+    let is_open = matches!(fields.nth(1), Some("0A" | "07"));
+    is_open && own.and_then(|own| u16::from_str_radix(own, 16).ok()) == Some(port)
+}
 
 /// A process that waits in a call.
 pub struct Process {
@@ -84,6 +97,17 @@ impl Process {
         Some(rustix::net::sockopt::socket_type(&socket).ok()? == SocketType::STREAM)
     }
 
+    /// Whether something is offered at a port in the network namespace of the process (proc_net_tcp(5)).
+    pub fn is_offered(&self, port: u16, tcp: bool) -> bool {
+        let names = if tcp { ["tcp", "tcp6"] } else { ["udp", "udp6"] };
+        names.iter().any(|name| {
+            let mut list = String::new();
+            let file = File::open(format!("/proc/{}/net/{name}", self.thread));
+            let read = file.and_then(|file| file.take(SOCKETS_MOST).read_to_string(&mut list));
+            read.is_ok() && list.lines().any(|line| offers(line, port))
+        })
+    }
+
     /// Its root folder.
     pub fn root(&self) -> Option<Root> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -104,5 +128,33 @@ impl Root {
 impl AsFd for Root {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.folder.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_offered_where_a_socket_listens_there() {
+        let listening =
+            "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 1 1";
+        let connected =
+            "   1: 0100007F:1F90 0100007F:9C40 01 00000000:00000000 00:00000000 00000000  1000        0 1 1";
+        let udp =
+            "  12: 00000000000000000000000000000000:14E9 00000000000000000000000000000000:0000 07 0:0 0";
+        assert!(offers(listening, 8080) && !offers(listening, 8081) && !offers(connected, 8080));
+        assert!(offers(udp, 5353));
+        assert!(!offers("  sl  local_address rem_address   st tx_queue", 0) && !offers("", 0));
+    }
+
+    #[test]
+    fn memory_is_read_up_to_where_it_ends_and_no_further() {
+        let own = Process::of(std::process::id()).unwrap();
+        let text = c"/etc/hostname";
+        assert_eq!(own.text(text.as_ptr() as u64).unwrap(), text.to_bytes());
+        assert!(own.text(0).is_none() && own.text(u64::MAX - 4096).is_none() && own.read(8, 16).is_none());
+        let endless = vec![b'x'; PATH_MOST + 1];
+        assert!(own.text(endless.as_ptr() as u64).is_none());
     }
 }
