@@ -136,7 +136,12 @@ fn program(plan: &Plan) -> Vec<String> {
 }
 
 fn entry(entry: &Entry) -> [String; 3] {
-    [entry.target.clone(), content(&entry.content), entry.because.describe()]
+    let mut shown = content(&entry.content);
+    if entry.target.ends_with("/wayland-0") && matches!(entry.content, Content::Bind { .. }) {
+        shown +=
+            "; the compositor cannot be told that this is an app, and gives it whatever it gives to everyone";
+    }
+    [entry.target.clone(), shown, entry.because.describe()]
 }
 
 fn content(content: &Content) -> String {

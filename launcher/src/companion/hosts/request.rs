@@ -56,7 +56,9 @@ pub(super) fn read(bytes: &[u8], greeted: bool) -> Asked {
         Some(&SOCKS) if greeted => socks(bytes),
         Some(&SOCKS) => greeting(bytes),
         Some(_) if greeted => Asked::Malformed(Speech::Socks),
-        Some(_) => http(bytes),
+        // The name of a method.
+        Some(byte) if byte.is_ascii_alphabetic() => http(bytes),
+        Some(_) => Asked::Malformed(Speech::Plain),
     }
 }
 
