@@ -11,10 +11,10 @@ run="ca-certificates dpkg xz-utils"
 # The tests: other readers and writers of squashfs, tools for extended attributes and file systems, the sandbox that we
 # compare with, a tracer, an X server and tools to look at its windows, a Redis client, a terminal emulator, the checker of
 # desktop entries, an app that maps files; message buses, what pack filters them with, and
-# clients.
+# clients; sound servers; networks and compositors to be shown to apps.
 test="squashfs-tools squashfs-tools-ng squashfuse attr e2fsprogs bubblewrap strace xvfb x11-utils x11-apps xauth
   redis-tools tmux desktop-file-utils util-linux mount procps python3 openssh-client gpg-agent gpgconf cups-daemon cups-client openssh-server
-  weston gtk-3-examples qtbase5-examples chromium
+  curl iproute2 wayland-utils weston gtk-3-examples qtbase5-examples chromium
   pulseaudio pulseaudio-utils pipewire pipewire-pulse wireplumber
   xdg-dbus-proxy dbus-daemon dbus-bin libglib2.0-bin libnss-wrapper python3-dbus python3-gi"
 
