@@ -101,3 +101,18 @@ fn signals_to_the_host_need_the_plug() {
     let alive = std::fs::read_to_string(format!("/proc/{}/stat", outsider.pid())).unwrap();
     assert!(alive.contains(" S "), "{alive}");
 }
+
+#[test]
+fn an_app_with_process_control_ends_where_the_launcher_is_killed() {
+    let world = World::with_key();
+    world.install_tester(&[("process-control", "{}")]);
+    let mut run = world.inside("process-control", "echo started; exec sleep 3520", &[]);
+    let mut launcher = run.stdout(Stdio::piped()).spawn().unwrap();
+    let mut started = [0; 8];
+    std::io::Read::read_exact(launcher.stdout.as_mut().unwrap(), &mut started).unwrap();
+    launcher.kill().unwrap();
+    launcher.wait().unwrap();
+    eventually("the end of the app", || {
+        out(&Command::new("pgrep").args(["-f", "^sleep 3520"]).output().unwrap()).is_empty()
+    });
+}

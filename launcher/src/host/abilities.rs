@@ -103,7 +103,7 @@ pub fn examine(surroundings: &Surroundings) -> Vec<Ability> {
         ),
         useful(
             "Landlock",
-            "with the network plug: abstract sockets are shut, connect and bind apart",
+            "a second wall around files and processes; with the network plug, sockets",
             landlock(),
         ),
         useful(

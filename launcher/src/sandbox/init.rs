@@ -282,6 +282,11 @@ fn become_app(task: &Task<'_>, terminal: Option<&OwnedFd>, program: &Program) ->
 
 fn prepare_app(task: &Task<'_>, terminal: Option<&OwnedFd>) -> Result<(), StepError> {
     setsid().step("make the app's session")?;
+    if shares_processes(task.plan) {
+        // No pid namespace ends it with the first process.
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+            .step("tie the app to the sandbox")?;
+    }
     if let Some(terminal) = terminal {
         ioctl_tiocsctty(terminal).step("make the terminal the app's own")?;
         for (stream, wanted) in (0..).zip(task.terminal) {
