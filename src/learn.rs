@@ -421,14 +421,7 @@ fn describe(refusal: &Refusal) -> String {
         Refusal::Abstract(name) => format!("the abstract socket @{}", visible(name)),
         Refusal::Connect { to, tcp } => format!("connecting to {to} ({})", protocol(tcp)),
         Refusal::Bind { at, tcp } => format!("offering {} port {}", protocol(tcp), at.port()),
-        Refusal::Bus { bus, call } => {
-            let bus = format!("{bus:?}").to_lowercase();
-            match call {
-                Some(call) => {
-                    format!("calling {} of {} on the {bus} bus", visible(&call.method), visible(&call.name))
-                }
-                None => format!("the {bus} bus"),
-            }
-        }
+        Refusal::Bus(bus) => format!("the {} bus", format!("{bus:?}").to_lowercase()),
+        Refusal::BusCall(call) => format!("calling {} of {}", visible(&call.method), visible(&call.name)),
     }
 }

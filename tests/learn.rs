@@ -1,5 +1,7 @@
 //! `pack run --learn`: real programs that need something, and the plugs that are named for it.
 
+#[path = "support/session.rs"]
+mod session;
 mod support;
 
 use std::collections::BTreeSet;
@@ -8,6 +10,7 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
+use session::Session;
 use support::{World, err, has, out, skip, succeed};
 
 /// An X server that lets everyone in; ended with the test.
@@ -272,4 +275,36 @@ true"#;
         offered.contains(&"desktop") && offered.contains(&"mpris") && !offered.contains(&"cups"),
         "{offered:?}"
     );
+}
+
+#[test]
+fn calls_on_a_bus_that_its_filter_refuses_lead_to_their_plugs() {
+    if !has("dbus-daemon") || !has("xdg-dbus-proxy") || !has("dbus-send") {
+        return skip("learn: dbus-daemon, xdg-dbus-proxy or dbus-send is not here");
+    }
+    let world = World::with_key();
+    let _session = Session::start(&world, &[]);
+    let script = r#"
+send() { dbus-send --session --print-reply --reply-timeout=5000 --dest="$1" "$2" "$3" >/dev/null 2>&1; }
+send org.example.Known /org/example org.example.Known.Do
+send org.freedesktop.Notifications /org/freedesktop/Notifications org.freedesktop.Notifications.GetCapabilities
+send org.example.Unknown /org/example org.example.Unknown.Do
+send org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager.ListUnits
+true"#;
+    let known = "plugs: {known: {interface: dbus, name: org.example.Known}}";
+    install(&world, 1, script, ("known", known));
+    succeed(world.pack(["connect", "needy:known"]));
+    let (_, report) = learn(&world, &[], None);
+    assert_eq!(
+        report["plugs"],
+        serde_json::json!({
+            "dbus": {"interface": "dbus", "name": "org.example.Unknown"},
+            "desktop": {"interface": "desktop"},
+        }),
+        "{report:#}"
+    );
+    let without =
+        report["refused"].as_array().unwrap().iter().find(|row| row["plugs"] == serde_json::json!([]));
+    let what = without.map(|row| row["what"].as_str().unwrap());
+    assert_eq!(what, Some("calling org.freedesktop.systemd1.Manager.ListUnits of org.freedesktop.systemd1"));
 }

@@ -31,7 +31,7 @@ pub(crate) mod process;
 pub mod sound;
 pub mod wayland;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use pack_schemas::plan::{Companion, Content, Network, Plan};
 
@@ -65,11 +65,12 @@ pub(crate) fn is_handed_over(companion: &Companion) -> bool {
 }
 
 impl Companions {
-    /// Starts what the plan asks for. The calling process must have one thread.
+    /// Starts what the plan asks for. `log` takes what the filter of the buses tells of messages, where that is wanted. The
+    /// calling process must have one thread.
     ///
     /// # Errors
     /// [`StepError`] where one cannot be started.
-    pub(crate) fn start(plan: &Plan) -> Result<Companions, StepError> {
+    pub(crate) fn start(plan: &Plan, log: Option<BorrowedFd<'_>>) -> Result<Companions, StepError> {
         let mut behind = Vec::new();
         for entry in &plan.root {
             if let Content::Companion { companion } = &entry.content {
@@ -79,7 +80,7 @@ impl Companions {
         if let Network::Hosts { hosts, ports, .. } = &plan.network {
             behind.push(Behind::Process(hosts::start(&hosts::Rules::new(hosts, ports))?));
         }
-        Ok(Companions { behind, registered: Vec::new(), filter: bus::start(plan, None)? })
+        Ok(Companions { behind, registered: Vec::new(), filter: bus::start(plan, log)? })
     }
 
     /// What filters message buses, where the plan has one.

@@ -63,16 +63,13 @@ pub enum Refusal {
         /// Whether by TCP.
         tcp: bool,
     },
-    /// A message bus, or a call on it.
-    Bus {
-        /// Which bus.
-        bus: Bus,
-        /// Nothing where the app did not even reach it.
-        call: Option<BusCall>,
-    },
+    /// A message bus, which the app could not reach at all.
+    Bus(Bus),
+    /// A call on a message bus that it did reach.
+    BusCall(BusCall),
 }
 
-/// A call on a message bus that its filter refused.
+/// A call on a message bus that its filter refused. (One filter stands in front of all buses, and does not tell which.)
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BusCall {
     /// The name that it was sent to.
@@ -88,8 +85,8 @@ pub fn judge(record: &Record, plan: &Plan, host: &HostFacts) -> Vec<(Refusal, u6
         (refusal, count.times)
     });
     let mut refused: BTreeMap<Refusal, u64> = calls.collect();
-    for ((bus, call), times) in &record.bus_calls {
-        refused.insert(Refusal::Bus { bus: *bus, call: Some(call.clone()) }, *times);
+    for (call, times) in record.bus_calls() {
+        refused.insert(Refusal::BusCall(call), times);
     }
     let judge = Judge::new(record, plan, host);
     for (named, times) in record.named() {
@@ -207,7 +204,7 @@ impl<'a> Judge<'a> {
             address.split([',', ';']).any(|part| part.strip_prefix("unix:path=") == Some(outside.as_str()))
         };
         match (self.host.buses.iter().find(is_bus), wanted) {
-            (Some((bus, _)), Wanted::Connect) => Some(Refusal::Bus { bus: *bus, call: None }),
+            (Some((bus, _)), Wanted::Connect) => Some(Refusal::Bus(*bus)),
             _ => Some(Refusal::File { path: outside, wanted }),
         }
     }

@@ -17,17 +17,19 @@
 //! What is read of a process is bounded ([`process::PATH_MOST`]), and so is what is kept ([`Record::MOST`]).
 
 pub mod addresses;
+mod bus_log;
 pub(crate) mod calls;
 pub mod judge;
 pub mod plugs;
 mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 
 pub use calls::{Address, Wanted};
 use judge::BusCall;
-use pack_schemas::interface::Bus;
 use process::{Process, Root};
 
 use crate::sandbox::refusals::Refusals;
@@ -69,8 +71,8 @@ pub enum Named {
 pub struct Record {
     refusals: Refusals,
     named: BTreeMap<Named, u64>,
-    /// Calls on message buses that the filter of a bus refused.
-    bus_calls: BTreeMap<(Bus, BusCall), u64>,
+    /// What the filter of the message buses tells of messages.
+    bus_log: Option<File>,
     root: Option<Root>,
     /// Ports at which the app itself, or another in its network namespace, offered something when it connected to them.
     offered: BTreeSet<u16>,
@@ -97,11 +99,23 @@ impl Record {
         self.overflowed
     }
 
-    /// Writes a call on a message bus down that the filter in front of it refused; for whoever runs that filter.
-    pub fn bus_refused(&mut self, bus: Bus, call: BusCall) {
-        if self.bus_calls.len() < Record::MOST {
-            *self.bus_calls.entry((bus, call)).or_default() += 1;
+    /// Makes a file for what the filter of the message buses tells of messages.
+    pub(crate) fn bus_log(&mut self) -> io::Result<OwnedFd> {
+        let file = bus_log::make()?;
+        let copy = file.try_clone()?;
+        self.bus_log = Some(file);
+        Ok(copy.into())
+    }
+
+    /// Calls that the filter of the message buses refused, each once, and how many times.
+    fn bus_calls(&self) -> BTreeMap<BusCall, u64> {
+        let mut calls = BTreeMap::new();
+        // What cannot be read is not told.
+        let refused = self.bus_log.as_ref().and_then(|file| bus_log::read(file).ok());
+        for call in refused.into_iter().flatten() {
+            *calls.entry(call).or_default() += 1;
         }
+        calls
     }
 
     /// Writes a refused call down.

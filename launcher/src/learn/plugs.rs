@@ -116,7 +116,7 @@ fn declarations(interface: &Interface, refusal: &Refusal, host: &HostFacts) -> V
             (AttributeKind::Text, Refusal::File { path, .. }) => {
                 all.push((one(name, Value::String(path.clone())), true));
             }
-            (AttributeKind::Text, Refusal::Bus { call: Some(call), .. }) => {
+            (AttributeKind::Text, Refusal::BusCall(call)) => {
                 all.push((one(name, Value::String(call.name.clone())), true));
             }
             _ => {}
@@ -152,7 +152,8 @@ fn covers(grant: &Grant, refusal: &Refusal, host: &HostFacts) -> Option<(usize, 
         },
         Refusal::Abstract(name) => shows_file(grant, name, Wanted::Connect, host),
         Refusal::File { path, wanted } => shows_file(grant, path, *wanted, host),
-        Refusal::Bus { bus, call } => opens_bus(grant, *bus, call.as_ref()).then_some((0, 0)),
+        Refusal::Bus(bus) => opens_bus(grant, *bus).then_some((0, 0)),
+        Refusal::BusCall(call) => allows_call(grant, call).then_some((0, 0)),
     }
 }
 
@@ -223,19 +224,23 @@ fn place(at: &Place, host: &HostFacts) -> Option<String> {
     Some(format!("{root}/{}", at.path))
 }
 
-/// Whether a grant lets a call through on a bus; or, where the bus was not even reached, whether it is the one of which a
-/// single name is asked for.
-fn opens_bus(grant: &Grant, bus: Bus, call: Option<&BusCall>) -> bool {
-    match (grant, call) {
-        (Grant::Bus { bus: granted, .. }, None) => *granted == bus,
-        (Grant::Portals { .. }, None) => bus == Bus::Session,
-        (Grant::Bus { bus: granted, rules }, Some(call)) => {
-            *granted == bus && rules.iter().any(|rule| lets_through(rule, call))
-        }
-        (Grant::Portals { interfaces }, Some(call)) => {
+/// Whether a grant gives a part of a bus.
+fn opens_bus(grant: &Grant, bus: Bus) -> bool {
+    match grant {
+        Grant::Bus { bus: granted, .. } => *granted == bus,
+        Grant::Portals { .. } => bus == Bus::Session,
+        _ => false,
+    }
+}
+
+/// Whether a grant lets a call on a bus through.
+fn allows_call(grant: &Grant, call: &BusCall) -> bool {
+    match grant {
+        Grant::Bus { rules, .. } => rules.iter().any(|rule| lets_through(rule, call)),
+        Grant::Portals { interfaces } => {
             let interface = call.method.rsplit_once('.').map_or("", |(interface, _)| interface);
             let portal = interface.strip_prefix("org.freedesktop.portal.");
-            bus == Bus::Session && portal.is_some_and(|name| interfaces.iter().any(|granted| granted == name))
+            portal.is_some_and(|name| interfaces.iter().any(|granted| granted == name))
         }
         _ => false,
     }
@@ -296,9 +301,8 @@ mod tests {
     #[test]
     fn each_refusal_leads_to_the_interface_that_grants_least() {
         let to: Address = "192.0.2.1:443".parse().unwrap();
-        let method = |name: &str, method: &str| Refusal::Bus {
-            bus: Bus::Session,
-            call: Some(BusCall { name: name.to_owned(), method: method.to_owned() }),
+        let method = |name: &str, method: &str| {
+            Refusal::BusCall(BusCall { name: name.to_owned(), method: method.to_owned() })
         };
         for (refusal, expected) in [
             (call("tracing"), &["tracing"][..]),

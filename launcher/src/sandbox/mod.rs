@@ -30,7 +30,7 @@ pub mod syscalls;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use pack_schemas::plan::{Network, Plan, Processes};
@@ -120,7 +120,8 @@ pub fn run(
     let mut listener = Listener::new(plan, notice);
     let terminal = HostTerminal::find();
     let signals = block_signals().map_err(|error| StepError::new("block signals", None, &error))?;
-    let mut companions = Companions::start(plan)?;
+    let log = listener.bus_log().map_err(|error| StepError::new("make a log", None, &error))?;
+    let mut companions = Companions::start(plan, log.as_ref().map(AsFd::as_fd))?;
     let result = start(plan, images, arguments, terminal.as_ref(), &companions, listener.told()).and_then(
         |(first, channel)| {
             let started = relay::wait_for_start(&channel, watch, &mut companions, &mut listener)

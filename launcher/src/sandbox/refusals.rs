@@ -109,6 +109,14 @@ impl<'a, 'b> Listener<'a, 'b> {
         self.notice.told(self.plan)
     }
 
+    /// Where the filter of the message buses is to tell of messages, in a run to learn.
+    pub(crate) fn bus_log(&mut self) -> io::Result<Option<OwnedFd>> {
+        match &mut self.notice {
+            Notice::Everything(record) => record.bus_log().map(Some),
+            Notice::Refusals(_) | Notice::Nothing => Ok(None),
+        }
+    }
+
     /// Takes the descriptor that the first process sent.
     pub(crate) fn take(&mut self, descriptor: Option<OwnedFd>) {
         self.descriptor = descriptor;
