@@ -20,7 +20,10 @@ pub fn explain(plan: &Plan, landlock: u32) -> Vec<String> {
         lines.extend(body.into_iter().map(|line| format!("  {}", visible(&line))));
     };
     section("Namespaces of its own", namespaces(plan));
-    section("Root folder, read-only, in the order in which it is made", columns(plan.root.iter().map(entry)));
+    section(
+        "Root folder, read-only, in the order in which it is made",
+        columns(plan.root.iter().map(|made| entry(plan, made))),
+    );
     section("Rights given up", rights(plan, landlock));
     let rules = bus_rules(plan);
     if !rules.is_empty() {
@@ -135,8 +138,8 @@ fn program(plan: &Plan) -> Vec<String> {
     ]
 }
 
-fn entry(entry: &Entry) -> [String; 3] {
-    let mut shown = content(&entry.content);
+fn entry(plan: &Plan, entry: &Entry) -> [String; 3] {
+    let mut shown = content(plan, &entry.content);
     if entry.target.ends_with("/wayland-0") && matches!(entry.content, Content::Bind { .. }) {
         shown +=
             "; the compositor cannot be told that this is an app, and gives it whatever it gives to everyone";
@@ -144,7 +147,7 @@ fn entry(entry: &Entry) -> [String; 3] {
     [entry.target.clone(), shown, entry.because.describe()]
 }
 
-fn content(content: &Content) -> String {
+fn content(plan: &Plan, content: &Content) -> String {
     match content {
         Content::Folder => "a folder".to_owned(),
         Content::Copy { path } => {
@@ -166,11 +169,12 @@ fn content(content: &Content) -> String {
             let optional = if *optional { ", if it is there" } else { "" };
             format!("the host's {source}, {access}{optional}")
         }
-        Content::Image { image, path } => format!("{}, read-only", in_image(*image, path)),
+        Content::Image { image, path } => format!("{}, read-only", in_image(plan, *image, path)),
         Content::Overlay { layers } => {
-            let layers: Vec<String> = layers.iter().map(layer).collect();
+            let layers: Vec<String> = layers.iter().map(|part| layer(plan, part)).collect();
             format!("{}, read-only", layers.join(" over "))
         }
+        Content::Again { path } => format!("the same as {path}, read-only"),
         Content::Companion { companion } => behind(companion),
         Content::Proc => "proc of its own pid namespace".to_owned(),
         Content::Terminals => "pseudo-terminals of its own".to_owned(),
@@ -226,19 +230,23 @@ fn bus_rules(plan: &Plan) -> Vec<String> {
     columns(rules.flat_map(|(bus, rules)| rules.iter().map(move |rule| line(bus, rule))))
 }
 
-fn layer(layer: &Layer) -> String {
+fn layer(plan: &Plan, layer: &Layer) -> String {
     match layer {
-        Layer::Image { image, path } => in_image(*image, path),
+        Layer::Image { image, path } => in_image(plan, *image, path),
         Layer::Host { path } => format!("the host's {path}"),
     }
 }
 
-fn in_image(image: ImageRole, path: &str) -> String {
+fn in_image(plan: &Plan, image: ImageRole, path: &str) -> String {
     let image = match image {
-        ImageRole::Package => "the package",
-        ImageRole::Base => "the base",
+        ImageRole::Package => "the package".to_owned(),
+        ImageRole::Base => "the base".to_owned(),
+        ImageRole::Provider(number) => match plan.providers.get(number) {
+            Some(provider) => format!("the package `{provider}`"),
+            None => "another package".to_owned(),
+        },
     };
-    if path.is_empty() { image.to_owned() } else { format!("{image}'s {path}") }
+    if path.is_empty() { image } else { format!("{image}'s {path}") }
 }
 
 /// Lays three cells a row out in columns; an empty middle cell takes no room.

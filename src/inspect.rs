@@ -13,6 +13,7 @@ use pack_schemas::names::{Name, Revision};
 use pack_schemas::state::Connection;
 use serde::Serialize;
 
+use crate::content::{self, Consumer};
 use crate::context::Context;
 use crate::explain::explain;
 use crate::failure::Failure;
@@ -178,13 +179,17 @@ fn show_plans(package: &Arc<Package>, context: &Context) -> Result<ExitCode, Fai
     let asked = asked(manifest, None)?;
     let connections: BTreeMap<Name, Connection> =
         asked.iter().filter_map(|(name, asked)| Some((name.clone(), asked.connect(false).ok()?))).collect();
+    let publishers = package.verify().unwrap_or_default();
     for (number, app) in manifest.apps.keys().enumerate() {
+        let consumer = Consumer { manifest, app, connections: &connections, publishers: &publishers };
+        let found = content::find(&consumer, &folders, context)?;
         let wanted = Wanted {
             manifest,
             revision: Revision::Local(0),
             connections: &connections,
             package: &facts,
             base: base.as_ref(),
+            content: &found.content,
             app,
             shell: false,
             for_people: true,

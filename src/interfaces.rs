@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use pack_launcher::interfaces;
-use pack_schemas::interface::Interface;
+use pack_schemas::interface::{Attribute, Interface};
 use pack_schemas::names::Name;
 use pack_schemas::text::nearest;
 
@@ -73,7 +73,15 @@ fn tell(terminal: &Terminal, name: &Name, interface: &Interface) {
     let connects = if interface.auto_connect { "by itself" } else { "only if you say so" };
     terminal.print(format!("\nConnects {connects}. {}", joined(&interface.reason)));
     terminal.print(format!("\nWhat remains exposed: {}", joined(&interface.exposes)));
-    for (attribute, meaning) in &interface.attributes {
+    tell_attributes(terminal, &interface.attributes);
+    if let Some(slot) = &interface.slot {
+        terminal.print(format!("\nUnder `slots`: it {}", slot.summary.trim_end()));
+        tell_attributes(terminal, &slot.attributes);
+    }
+}
+
+fn tell_attributes(terminal: &Terminal, attributes: &BTreeMap<String, Attribute>) {
+    for (attribute, meaning) in attributes {
         terminal.print(format!("\nAttribute `{attribute}`: {}", joined(&meaning.summary)));
     }
 }

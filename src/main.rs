@@ -10,6 +10,7 @@ mod changing;
 mod clean;
 mod connect;
 mod connections;
+mod content;
 mod context;
 mod disconnect;
 mod doctor;

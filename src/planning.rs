@@ -7,6 +7,7 @@ use std::sync::Arc;
 use pack_launcher::host::{self, Surroundings};
 use pack_launcher::image::{CacheSize, CheckedSource, ImageError, Reader};
 use pack_launcher::package::Package;
+use pack_launcher::plan::content::Provided;
 use pack_launcher::plan::{self, PlanError, Request};
 use pack_schemas::facts::ImageFacts;
 use pack_schemas::manifest::Manifest;
@@ -31,6 +32,8 @@ pub struct Wanted<'a> {
     pub package: &'a ImageFacts,
     /// What the base's image holds at its top.
     pub base: Option<&'a ImageFacts>,
+    /// What was found for its content plugs.
+    pub content: &'a [Provided],
     /// The app.
     pub app: &'a Name,
     /// A shell instead of the app.
@@ -59,6 +62,7 @@ pub fn plan(wanted: &Wanted<'_>, xdg: &XdgFolders, folders: &Folders) -> Result<
         connections: wanted.connections,
         package: wanted.package,
         base: wanted.base,
+        content: wanted.content,
         host: &host,
         data: &text(folders.data(), "the folder of pack")?,
     };

@@ -63,8 +63,13 @@ fn is_gone(error: &RemoveError) -> bool {
     matches!(error, RemoveError::OnlyData { .. } | RemoveError::State(StateError::NotInstalled { .. }))
 }
 
-/// Says what happens to the data.
+/// Says who goes without it, and what happens to the data.
 fn tell(context: &Context, plan: &RemovalPlan) {
+    for consumer in &plan.shown_to {
+        context
+            .terminal
+            .say(format!("{consumer} uses content of {}, and goes without from its next start", plan.name));
+    }
     for (what, size) in [("deletes", &plan.data_removed), ("keeps", &plan.data_kept)] {
         if size.files > 0 {
             context.terminal.say(format!("{what} data of {}: {}", plan.name, size_text(size)));

@@ -4,7 +4,7 @@
 //!    state names. The signature was checked then, over the same bytes; who could change the state, which is the user's
 //!    own as the keys are, could name another publisher in it just as well, so that to check it again would show nothing.
 //! 2. The plan is made ([`pack_launcher::plan`]); `--explain` prints it and ends here.
-//! 3. Keepers mount the package and its base, or have them mounted already ([`pack_launcher::keeper`]).
+//! 3. Keepers mount the package, its base, and what provides content for it ([`content`]), or have them mounted already ([`pack_launcher::keeper`]).
 //! 4. The plan is carried out ([`pack_launcher::sandbox`]); the app's status is pack's.
 
 use std::ffi::OsString;
@@ -19,6 +19,7 @@ use pack_launcher::host::abilities::MEND_BUS_FILTER;
 use pack_launcher::image::CacheSize;
 use pack_launcher::keeper::{self, Keeper, KeeperError, Place, Watch};
 use pack_launcher::package::Package;
+use pack_launcher::plan::content::Provided;
 use pack_launcher::sandbox::refusals::{Notice, Refusals};
 use pack_launcher::sandbox::{self, Images, LaunchError};
 use pack_schemas::facts::ImageFacts;
@@ -30,6 +31,7 @@ use pack_schemas::text::nearest;
 use pack_store_client::folders::Folders;
 use pack_store_client::installed;
 
+use crate::content::{self, Consumer};
 use crate::context::{Context, XdgFolders};
 use crate::explain::explain;
 use crate::failure::Failure;
@@ -106,11 +108,15 @@ const LINGER: &str = "PACK_LINGER";
 const CACHE: &str = "PACK_CACHE_MIB";
 
 /// An installed package, opened for a launch and checked.
-struct Opened {
-    package: Arc<Package>,
-    revision: Revision,
-    state: PackageState,
-    facts: ImageFacts,
+pub struct Opened {
+    /// The package file.
+    pub package: Arc<Package>,
+    /// The revision.
+    pub revision: Revision,
+    /// The package's whole state.
+    pub state: PackageState,
+    /// What of its image decides how the root folder looks.
+    pub facts: ImageFacts,
 }
 
 /// Runs the app and gives its status.
@@ -134,7 +140,8 @@ fn launch(arguments: &Arguments, context: &Context) -> Result<ExitCode, Failure>
         Some(app) => app,
         None => main_app(&opened)?,
     };
-    let mut plan = make_plan(arguments, &xdg, &folders, &opened, base.as_ref(), &app)?;
+    let found = content::find(&consumer(&opened, &app), &folders, context)?;
+    let mut plan = make_plan(arguments, &xdg, &folders, &opened, base.as_ref(), &found.content, &app)?;
     if arguments.explain {
         explain(&plan, host::landlock_version()).iter().for_each(|line| context.terminal.print(line));
         return Ok(ExitCode::SUCCESS);
@@ -148,7 +155,10 @@ fn launch(arguments: &Arguments, context: &Context) -> Result<ExitCode, Failure>
     let mount = |opened: &Opened| mount(opened, options, place.as_ref());
     let (keeper, package) = mount(&opened)?;
     let (base_keeper, base) = base.as_ref().map(mount).transpose()?.unzip();
-    let keepers = std::iter::once(keeper).chain(base_keeper).collect();
+    let shown = plan.providers.iter().filter_map(|name| found.providers.get(name));
+    let (provider_keepers, providers): (Vec<_>, Vec<_>) =
+        shown.map(mount).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    let keepers = std::iter::once(keeper).chain(base_keeper).chain(provider_keepers).collect();
     let mut tell = |line: &str| tell(line);
     let mut watch = Watch::new(keepers, &mut tell);
     let mut refusals = Refusals::default();
@@ -156,7 +166,8 @@ fn launch(arguments: &Arguments, context: &Context) -> Result<ExitCode, Failure>
         Some(learning) => Notice::Everything(&mut learning.record),
         None => Notice::Refusals(&mut refusals),
     };
-    let result = sandbox::run(&plan, Images { package, base }, arguments.of_app(), &mut watch, notice);
+    let images = Images { package, base, providers };
+    let result = sandbox::run(&plan, images, arguments.of_app(), &mut watch, notice);
     watch.end();
     match result {
         Ok(status) => {
@@ -190,8 +201,21 @@ fn parse_target(target: &str) -> Result<(PackageName, Option<Name>), Failure> {
     Ok((name, app))
 }
 
+/// The app as one that content of other packages may be shown to.
+fn consumer<'a>(opened: &'a Opened, app: &'a Name) -> Consumer<'a> {
+    Consumer {
+        manifest: &opened.package.envelope().manifest,
+        app,
+        connections: &opened.state.connections,
+        publishers: opened.state.publisher.as_slice(),
+    }
+}
+
 /// Opens the current revision of a package and checks that it is the one that was accepted.
-fn open(name: &PackageName, folders: &Folders) -> Result<Opened, Failure> {
+///
+/// # Errors
+/// Where it is not installed, not enabled, or not that one.
+pub fn open(name: &PackageName, folders: &Folders) -> Result<Opened, Failure> {
     let failed = || Failure::new(format!("cannot open `{name}`"));
     let current = installed::open_current(folders, name).map_err(|error| {
         let failure = failed().because(&error);
@@ -261,6 +285,7 @@ fn make_plan(
     folders: &Folders,
     opened: &Opened,
     base: Option<&Opened>,
+    content: &[Provided],
     app: &Name,
 ) -> Result<Plan, Failure> {
     let wanted = Wanted {
@@ -269,6 +294,7 @@ fn make_plan(
         connections: &opened.state.connections,
         package: &opened.facts,
         base: base.map(|base| &base.facts),
+        content,
         app,
         shell: arguments.shell,
         for_people: arguments.explain,

@@ -29,6 +29,7 @@ use pack_schemas::package::{
 };
 use pack_schemas::text::visible;
 
+use crate::content::{self, ContentError};
 use crate::draft::{Draft, Existing};
 use crate::image::{self, ImageError, Plan, ProgressSink};
 
@@ -72,6 +73,9 @@ pub enum AssembleError {
     /// The manifest contradicts itself.
     #[error("the manifest is not in order")]
     Manifest(#[from] CheckError),
+    /// The manifest names content that is not there.
+    #[error(transparent)]
+    Content(#[from] ContentError),
     /// The project is not for the architecture that it is built for.
     #[error("the project is for {} and cannot be built for {target}", list(.listed))]
     Architecture {
@@ -171,6 +175,7 @@ pub fn file_name(manifest: &Manifest, architecture: Architecture) -> String {
 /// [`AssembleError`]; there is then no new file, and one that had its name is untouched.
 pub fn assemble(request: &Request, progress: ProgressSink) -> Result<Assembled, AssembleError> {
     request.manifest.check()?;
+    content::check(request.manifest, request.prime)?;
     let plan = Plan::of(request.prime)?;
     let write_error = |source| AssembleError::Write { path: request.output.to_path_buf(), source };
     let draft = Draft::new(request.output, 0o666).map_err(write_error)?;

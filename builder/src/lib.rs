@@ -8,6 +8,7 @@
 //! | [`files`] | folders and trees on disk: copied, linked, compared, removed |
 //! | [`image`] | writes the prime folder as a squashfs image |
 //! | [`assemble`] | image → index, envelope, signature, footer: the `.pkg` file |
+//! | [`content`] | what is shown to other packages, or of them, has its place |
 //! | [`keys`] | the publisher's signing keys |
 //! | [`inspect`] | what there is to see of a package |
 //! | [`verify`] | checks a package to the last byte |
@@ -15,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod assemble;
+pub mod content;
 pub mod debian;
 mod draft;
 pub mod files;

@@ -36,6 +36,9 @@ pub struct Plan {
     /// What the root folder is made of, in the order in which it is made. The root is a tmpfs of its own, and is
     /// read-only from the moment when the last entry is in place.
     pub root: Vec<Entry>,
+    /// The packages whose images content plugs show, each of the same publisher.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub providers: Vec<PackageName>,
     /// The whole environment of the app; nothing is inherited beside it.
     pub environment: BTreeMap<String, Setting>,
     /// The program, a path inside.
@@ -186,11 +189,16 @@ pub enum Content {
         /// Whether it may be missing.
         optional: bool,
     },
-    /// A folder or file of a mounted image; the empty path is the image's root.
+    /// A folder or file of a mounted image; the empty path is the image's root. What a provider does not have is left out.
     Image {
         /// Which image.
         image: ImageRole,
         /// Path inside the image.
+        path: String,
+    },
+    /// A folder of the root folder that was made before, shown once more, read-only.
+    Again {
+        /// Its path inside.
         path: String,
     },
     /// A socket behind which a process of pack's stands, outside of the sandbox.
@@ -276,6 +284,8 @@ pub enum ImageRole {
     Package,
     /// Its base.
     Base,
+    /// A package that shows it content, by its position in [`Plan::providers`].
+    Provider(usize),
 }
 
 /// Something of the host's.

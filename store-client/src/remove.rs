@@ -19,8 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use pack_schemas::interface::Grant;
 use pack_schemas::names::{PackageName, Revision};
-use pack_schemas::state::PackageState;
+use pack_schemas::state::{Connection, PackageState};
 
 use crate::change::{Change, Step};
 use crate::folder::{FileError, Folder};
@@ -38,6 +39,8 @@ pub struct RemovalPlan {
     pub is_purge: bool,
     /// Revisions whose images go.
     pub revisions: Vec<Revision>,
+    /// Installed packages of the same publisher that are shown content of it, and go without from their next start.
+    pub shown_to: Vec<PackageName>,
     /// Data that goes.
     pub data_removed: TreeSize,
     /// Data that stays.
@@ -124,6 +127,7 @@ pub fn plan(folders: &Folders, name: &PackageName, is_purge: bool) -> Result<Rem
         name: name.clone(),
         is_purge,
         revisions: state.revisions.iter().map(|entry| entry.revision).collect(),
+        shown_to: shown_to(folders, &state)?,
         data_removed,
         data_kept,
         before: state,
@@ -136,6 +140,25 @@ fn users_of(folders: &Folders, base: &PackageName) -> Result<Vec<PackageName>, S
     let uses = |state: &PackageState| state.revisions.iter().any(|entry| entry.base.as_ref() == Some(base));
     let states = installed::list(folders)?.into_iter().filter_map(|listed| listed.state.ok());
     Ok(states.filter(uses).map(|state| state.name).collect())
+}
+
+/// Installed packages that have a connected plug for content of `provider`, and its publisher. They can be started without,
+/// which is why it can be removed, and a base cannot.
+fn shown_to(folders: &Folders, provider: &PackageState) -> Result<Vec<PackageName>, StateError> {
+    let asks = |connection: &Connection| {
+        let of_provider =
+            |grant: &Grant| matches!(grant, Grant::Content { provider: name, .. } if *name == provider.name);
+        connection.compiled.grants.iter().any(of_provider)
+    };
+    let is_shown = |state: &PackageState| {
+        provider.current.is_some()
+            && state.current.is_some()
+            && state.publisher.is_some()
+            && state.publisher == provider.publisher
+            && state.connections.values().any(asks)
+    };
+    let states = installed::list(folders)?.into_iter().filter_map(|listed| listed.state.ok());
+    Ok(states.filter(is_shown).map(|state| state.name).collect())
 }
 
 /// What goes and what stays, where the data of `kept` stays.

@@ -6,8 +6,9 @@
 //! 2. [`grants`]: what each connected plug adds.
 //! 3. the app's own data folders, last, so that nothing can cover them.
 //!
-//! [`environment`] makes the variables.
+//! [`environment`] makes the variables; [`content`] says which other packages are needed.
 
+pub mod content;
 mod environment;
 pub mod facts;
 mod grants;
@@ -15,6 +16,7 @@ pub mod system;
 #[cfg(test)]
 mod tests;
 
+pub use grants::sockets_path;
 pub use pack_schemas::facts::{ImageFacts, SEARCH_FOLDERS, TopEntry};
 use pack_schemas::interface::{Grant, Side};
 use pack_schemas::manifest::{App, Manifest};
@@ -44,6 +46,8 @@ pub struct Request<'a> {
     pub package: &'a ImageFacts,
     /// What the base's image holds at its top; nothing where the base is no package.
     pub base: Option<&'a ImageFacts>,
+    /// What was found for its content plugs.
+    pub content: &'a [content::Provided],
     /// What the host is like.
     pub host: &'a HostFacts,
     /// The folder that holds all packages' data, one folder each.
@@ -114,6 +118,7 @@ pub fn build(request: &Request<'_>) -> Result<Plan, PlanError> {
         identity,
         environment: environment::variables(request, app, &plugs, &root, &network),
         network,
+        providers: content::providers(request.content),
         working_folders: working_folders(request, app, &root),
         root,
         program,

@@ -9,8 +9,10 @@ use crate::host::TopLink;
 use crate::plan::{PlanError, Request, TopEntry, entry};
 
 /// Names at the top that the sandbox makes itself; those of a package or base are not shown there.
-const OWN_TOP: &[&str] =
-    &[".base", ".layers", "app", "dev", "etc", "home", "proc", "root", "run", "sys", "tmp"];
+const OWN_TOP: &[&str] = &[
+    ".base", ".buses", ".content", ".layers", "app", "dev", "etc", "home", "proc", "root", "run", "sys",
+    "tmp",
+];
 /// Device nodes that are harmless to everyone: bottomless, empty, random, and the process's own terminal.
 const DEVICES: &[&str] = &["full", "null", "random", "tty", "urandom", "zero"];
 /// Size limit of each of /tmp, /var/tmp, /dev/shm and /run/user/N: 512 MiB. They live in memory.

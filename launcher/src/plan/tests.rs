@@ -11,6 +11,8 @@ use super::{ImageFacts, PlanError, Request, TopEntry, build};
 use crate::host::{Display, HostFacts, SoundServer, TopLink, User, WaylandServer};
 use crate::interfaces;
 
+mod content;
+
 fn host() -> HostFacts {
     let link = |to: &str| TopLink::Link(to.to_owned());
     HostFacts {
@@ -93,6 +95,7 @@ fn request<'a>(
         connections,
         package,
         base: None,
+        content: &[],
         host,
         data: "/home/ada/.local/share/pack/data",
     }
@@ -300,7 +303,7 @@ fn a_folder_over_a_link_of_the_base_is_refused() {
 #[test]
 fn names_that_the_sandbox_uses_while_it_makes_the_root_are_not_the_packages() {
     let mut package = image();
-    for name in [".base", ".layers", "app", "dev", "home", "run", "tmp"] {
+    for name in [".base", ".buses", ".content", ".layers", "app", "dev", "home", "run", "tmp"] {
         package.top.insert(name.to_owned(), TopEntry::Folder);
     }
     let plan = Case { rootfs: "merged", ..PLAIN }.plan_with(&package, None).unwrap();

@@ -126,6 +126,7 @@ fn close_inherited(task: &Task<'_>) -> Result<(), StepError> {
     kept.extend(task.images.base.as_ref().map(AsFd::as_fd));
     kept.extend(task.sockets.map(AsFd::as_fd));
     kept.extend(task.process_file.as_ref().map(AsFd::as_fd));
+    kept.extend(task.images.providers.iter().map(AsFd::as_fd));
     sys::descriptors::close_all_but(&kept).step("close inherited descriptors")
 }
 

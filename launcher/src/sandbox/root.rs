@@ -47,10 +47,14 @@ pub struct Images {
     pub package: OwnedFd,
     /// Its base, where that is a package.
     pub base: Option<OwnedFd>,
+    /// The packages that show it content, in the plan's order.
+    pub providers: Vec<OwnedFd>,
 }
 
 /// Where the base's image lies while the root is made.
 const BASE: &str = "/.base";
+/// Where the images of providers lie, each under its number, while the root is made.
+const PROVIDERS: &str = "/.content";
 /// Where the host's layers of overlays lie while the root is made.
 const LAYERS: &str = "/.layers";
 /// Where the sockets of filtered buses lie while the root is made.
@@ -104,6 +108,9 @@ pub fn assemble(plan: &Plan, images: &Images, sockets: Option<&OwnedFd>) -> Resu
     if let Some(sockets) = sockets {
         places.attach(sockets.as_fd(), BUSES)?;
     }
+    for (number, provider) in images.providers.iter().enumerate() {
+        attach_image(&mut places, provider, &format!("{PROVIDERS}/{number}"))?;
+    }
     let (mut terminals, mut listeners) = (None, Vec::new());
     for (entry, ready) in ready {
         if matches!(&entry.content, Content::Companion { companion } if is_handed_over(companion)) {
@@ -117,6 +124,7 @@ pub fn assemble(plan: &Plan, images: &Images, sockets: Option<&OwnedFd>) -> Resu
     }
     places.clear_away(BASE)?;
     places.clear_away(BUSES)?;
+    clear_providers(&mut places, images.providers.len())?;
     let writable = follow::is_wanted(plan).then(|| clone_root(&root)).transpose()?;
     close_root(&root)?;
     Ok(Assembled { terminals, listeners, writable })
@@ -127,6 +135,14 @@ fn clone_root(root: &OwnedFd) -> Result<OwnedFd, StepError> {
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     open_tree(root, "", flags).step_on("clone the mount of", "/")
+}
+
+fn clear_providers(places: &mut Places<'_>, count: usize) -> Result<(), StepError> {
+    if count == 0 {
+        return Ok(());
+    }
+    (0..count).try_for_each(|number| places.clear_away(&format!("{PROVIDERS}/{number}")))?;
+    places.clear_away(PROVIDERS)
 }
 
 /// Makes a listening Unix socket. The way there is the root folder's own, so that its path can be used as it is.
@@ -207,6 +223,7 @@ fn prepare(entry: &Entry) -> Result<Ready, StepError> {
         | Content::Symlink { .. }
         | Content::File { .. }
         | Content::Image { .. }
+        | Content::Again { .. }
         | Content::Companion { .. } => Ok(Ready::Plain),
     }
 }
@@ -309,7 +326,13 @@ fn place(places: &mut Places<'_>, entry: &Entry, ready: &Ready, images: &Images)
                 | OpenTreeFlags::OPEN_TREE_CLOEXEC
                 | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
             let found = beneath(places.root, &source, OFlags::PATH | OFlags::NOFOLLOW);
-            let found = found.step_on("open", &source)?;
+            let found = match found.step_on("open", &source) {
+                // Another package's image was made without knowing of this one.
+                Err(error) if matches!(image, ImageRole::Provider(_)) && NOT_THERE.contains(&error.errno) => {
+                    return Ok(());
+                }
+                found => found?,
+            };
             if copy_link(places, &found, target)? {
                 return Ok(());
             }
@@ -321,6 +344,10 @@ fn place(places: &mut Places<'_>, entry: &Entry, ready: &Ready, images: &Images)
             let tree = clone_host(&Source::Path(source), Access::ReadOnly)?;
             places.attach(tree.as_fd(), target)
         }
+        (Content::Again { path }, _) => {
+            let tree = again(places.root, path).step_on("clone the mount of", path)?;
+            places.attach(tree.as_fd(), target)
+        }
         (Content::Folder, _) => places.make_folder(target).step_on("make the folder", target),
         (Content::Symlink { to }, _) => make_link(places, to.as_bytes(), target),
         (_, Ready::Bytes(data)) => places.write_file(target, data).step_on("write", target),
@@ -328,6 +355,18 @@ fn place(places: &mut Places<'_>, entry: &Entry, ready: &Ready, images: &Images)
         // prepare() has made something ready for every other content.
         (content, _) => unreachable!("nothing is ready for {content:?}"),
     }
+}
+
+/// A read-only copy of a folder of the root folder, with every mount below it.
+fn again(root: &OwnedFd, path: &str) -> io::Result<OwnedFd> {
+    let folder = beneath(root, path, FOLDER)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | OpenTreeFlags::AT_RECURSIVE;
+    let tree = open_tree(folder, "", flags)?;
+    restrict_recursively(tree.as_fd(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)?;
+    Ok(tree)
 }
 
 /// Where a symbolic link was found, makes the same link at the target; a link cannot be mounted.
@@ -351,6 +390,7 @@ fn image_path(image: ImageRole, path: &str) -> String {
     match image {
         ImageRole::Package => format!("/app/{path}"),
         ImageRole::Base => format!("{BASE}/{path}"),
+        ImageRole::Provider(number) => format!("{PROVIDERS}/{number}/{path}"),
     }
 }
 

@@ -74,7 +74,7 @@ pub enum AttributeError {
     NoSlot,
 }
 
-fn wrong(name: &str, problem: impl Into<String>) -> AttributeError {
+pub(super) fn wrong(name: &str, problem: impl Into<String>) -> AttributeError {
     AttributeError::Wrong { name: name.to_owned(), problem: problem.into() }
 }
 
@@ -135,7 +135,7 @@ fn is_plain(text: &str, longest: usize) -> bool {
 }
 
 /// One text, or a list of them.
-fn items<'a>(name: &str, value: &'a Value) -> Result<Vec<&'a str>, AttributeError> {
+pub(super) fn items<'a>(name: &str, value: &'a Value) -> Result<Vec<&'a str>, AttributeError> {
     let list = match value {
         Value::Array(list) => list.iter().collect(),
         one => vec![one],

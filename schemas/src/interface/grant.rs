@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::attributes::{self, AttributeError};
-use crate::names::PackageName;
+use super::content;
+use crate::manifest::RelativePath;
+use crate::names::{Name, PackageName};
 
 /// One thing granted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,8 +157,29 @@ pub enum Grant {
         /// Names of groups in `schemas/system-calls.yaml`.
         groups: Vec<String>,
     },
-    /// Data and sockets that another package of the same publisher offers under a label.
-    Content,
+    /// The content that the attributes `content`, `default-provider` and `target` name, as [`Grant::Content`].
+    ListedContent,
+    /// Files and sockets that another package of the same publisher offers.
+    Content {
+        /// The package.
+        provider: PackageName,
+        /// The label under which it offers them; the plug's name where nothing is said.
+        label: Option<Name>,
+        /// Where they are shown, an absolute path inside; below [`super::content::DEFAULT_TARGET`] where nothing is said.
+        target: Option<String>,
+    },
+    /// The content that the attributes `content`, `read` and `sockets` name, as [`Grant::Offer`].
+    ListedOffer,
+    /// Files of the package, and sockets of its apps, that other packages of the same publisher may be shown. It gives the
+    /// apps that offer them nothing.
+    Offer {
+        /// The label; the slot's name where nothing is said.
+        label: Option<Name>,
+        /// Files and folders of the package.
+        read: Vec<RelativePath>,
+        /// Whether sockets of its apps are shown.
+        sockets: bool,
+    },
 }
 
 /// A place of the host's.
@@ -415,6 +438,8 @@ impl Grant {
             Grant::ListedBusName { own, prefix } => {
                 resolved.push(attributes::bus_name(values, *own, prefix.as_deref(), package)?);
             }
+            Grant::ListedContent => resolved.push(content::wanted(values, package)?),
+            Grant::ListedOffer => resolved.push(content::offered(values)?),
             Grant::SharedMemory if attributes::flag(values, "private") => {}
             Grant::SystemCalls { groups } if groups.iter().any(|group| group == "nested-sandbox") => {
                 // browser-support gives it only where the app has an inner sandbox; others always.

@@ -11,6 +11,7 @@
 //! [`Interface::resolve`] is where attributes are checked ([`attributes`]); a grant that has been resolved refers to none.
 
 pub mod attributes;
+pub mod content;
 pub mod definitions;
 mod grant;
 

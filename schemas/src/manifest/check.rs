@@ -149,13 +149,16 @@ impl Manifest {
 
     /// Checks the attributes of plugs and slots against the definitions of their interfaces. Only a manifest that is written
     /// now is checked so: what an interface was when a package was built is not known later, and at install such a plug
-    /// stays unconnected. The same goes for an interface that is not known.
+    /// stays unconnected. The same goes for an interface that is not known. A slot that no app names is the package's.
     pub(super) fn check_attributes(&self) -> Checked {
-        let plugs =
-            self.apps.iter().flat_map(|(app, a)| a.plugs.iter().map(move |name| (app, name, Side::Plug)));
-        let slots =
-            self.apps.iter().flat_map(|(app, a)| a.slots.iter().map(move |name| (app, name, Side::Slot)));
-        for (app, name, side) in plugs.chain(slots) {
+        let of_apps = |side: Side| {
+            self.apps.iter().flat_map(move |(app, a)| {
+                let names = if side == Side::Plug { &a.plugs } else { &a.slots };
+                names.iter().map(move |name| (app.as_str(), name, side))
+            })
+        };
+        let declared = self.slots.keys().map(|name| ("", name, Side::Slot));
+        for (app, name, side) in of_apps(Side::Plug).chain(of_apps(Side::Slot)).chain(declared) {
             let Ok(Some(definition)) = definitions::find(&self.interface_of(name)) else { continue };
             let Err(error) = definition.resolve(side, &self.name, &self.attributes_of(name)) else {
                 continue;
@@ -167,7 +170,7 @@ impl Manifest {
             let finding = Finding::new(format!("cannot be used: {error}"));
             return match declared.get(name) {
                 Some(plug) => under(key, under(name.as_str(), Err(at_attribute(finding, plug, &error)))),
-                None => under("apps", under(app.as_str(), under(key, Err(finding.at_member(name))))),
+                None => under("apps", under(app, under(key, Err(finding.at_member(name))))),
             };
         }
         Ok(())

@@ -4,17 +4,19 @@
 //! other has. Then it is made in the order of the paths, so that a folder is there before what lies in it, and nothing
 //! covers what was made before.
 
+mod content;
 mod files;
 mod session;
 
 use std::collections::BTreeMap;
 
 use pack_schemas::interface::{Bus, Grant};
-use pack_schemas::names::Name;
+use pack_schemas::names::{Name, PackageName};
 use pack_schemas::plan::{Access, Companion, Content, Entry, GrantedRule, Reason};
 
 use crate::plan::{ConnectedPlug, Request, entry};
 
+pub use content::sockets_path;
 pub use session::{bus_variable, cookie_path, identity, pulse_socket, wayland_socket};
 
 /// Where files of the host's are shown whose own place belongs to the base or the package.
@@ -22,8 +24,14 @@ pub const OF_HOST: &str = "/run/host";
 
 /// Adds the entries of all plugs.
 pub fn add(root: &mut Vec<Entry>, request: &Request<'_>, plugs: &[ConnectedPlug]) {
-    let mut asked =
-        Asked { request, covered: covered(root), entries: BTreeMap::new(), rules: BTreeMap::new() };
+    let mut asked = Asked {
+        request,
+        covered: covered(root),
+        providers: super::content::providers(request.content),
+        entries: BTreeMap::new(),
+        again: Vec::new(),
+        rules: BTreeMap::new(),
+    };
     for plug in plugs {
         for grant in &plug.grants {
             asked.add(grant, &plug.name);
@@ -33,6 +41,7 @@ pub fn add(root: &mut Vec<Entry>, request: &Request<'_>, plugs: &[ConnectedPlug]
     // What everyone has is given way to: /proc and /dev/shm have one entry each.
     root.retain(|made| !asked.entries.contains_key(&made.target));
     root.extend(asked.entries.into_values());
+    root.extend(asked.again);
 }
 
 /// Read-only folders of the base's and the package's: no place can be made in them.
@@ -50,7 +59,11 @@ fn covered(root: &[Entry]) -> Vec<String> {
 struct Asked<'a> {
     request: &'a Request<'a>,
     covered: Vec<String>,
+    /// Packages whose images are shown, in the plan's order.
+    providers: Vec<PackageName>,
     entries: BTreeMap<String, Entry>,
+    /// What is shown a second time, when all entries are made.
+    again: Vec<Entry>,
     rules: BTreeMap<Bus, Vec<GrantedRule>>,
 }
 
@@ -76,10 +89,15 @@ impl Asked<'_> {
             Grant::Documents => self.documents(plug),
             // Namespaces, variables and system calls are other parts of the plan.
             Grant::Network { .. } | Grant::Environment { .. } | Grant::SystemCalls { .. } => {}
-            // The images of other packages are the caller's to find.
-            Grant::Content => {}
+            Grant::Content { target, .. } => self.content(target.as_deref(), plug),
+            // What is offered is shown to others.
+            Grant::Offer { .. } => {}
             // Resolved when the plug was connected.
-            Grant::Listed { .. } | Grant::ListedDevice { .. } | Grant::ListedBusName { .. } => {}
+            Grant::Listed { .. }
+            | Grant::ListedDevice { .. }
+            | Grant::ListedBusName { .. }
+            | Grant::ListedContent
+            | Grant::ListedOffer => {}
         }
     }
 
