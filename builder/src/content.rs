@@ -35,29 +35,44 @@ pub fn check(manifest: &Manifest, prime: &Path) -> Result<(), ContentError> {
         let (interface, attributes) = (manifest.interface_of(name), manifest.attributes_of(name));
         // What cannot be used is not connected, and told where the manifest is read.
         let grants = interfaces::grants(&interface, side, &manifest.name, &attributes).unwrap_or_default();
-        for grant in grants {
-            let (paths, is_wanted): (Vec<String>, fn(FileType) -> Result<(), &'static str>) = match grant {
-                Grant::Offer { read, .. } => (read.into_iter().map(String::from).collect(), no_link),
-                Grant::Content { target: Some(target), .. } => {
-                    (target.strip_prefix("/app/").map(str::to_owned).into_iter().collect(), folder)
-                }
-                _ => continue,
-            };
-            for path in paths {
-                let found = look(prime, &path).and_then(is_wanted);
-                found.map_err(|problem| ContentError { name: name.clone(), side, path, problem })?;
-            }
+        for (path, has_to_be) in grants.into_iter().flat_map(named) {
+            let found = look(prime, &path).and_then(|kind| has_to_be.holds(kind));
+            found.map_err(|problem| ContentError { name: name.clone(), side, path, problem })?;
         }
     }
     Ok(())
 }
 
-fn no_link(kind: FileType) -> Result<(), &'static str> {
-    if kind.is_symlink() { Err("is a link in the package") } else { Ok(()) }
+/// What something in the package has to be.
+#[derive(Clone, Copy)]
+enum HasToBe {
+    /// Anything but a link.
+    NoLink,
+    Folder,
 }
 
-fn folder(kind: FileType) -> Result<(), &'static str> {
-    if kind.is_dir() { Ok(()) } else { Err("is no folder in the package") }
+impl HasToBe {
+    fn holds(self, kind: FileType) -> Result<(), &'static str> {
+        match self {
+            HasToBe::NoLink if kind.is_symlink() => Err("is a link in the package"),
+            HasToBe::Folder if !kind.is_dir() => Err("is no folder in the package"),
+            HasToBe::NoLink | HasToBe::Folder => Ok(()),
+        }
+    }
+}
+
+/// The paths in the package that a grant names.
+fn named(grant: Grant) -> Vec<(String, HasToBe)> {
+    match grant {
+        Grant::Offer { read, .. } => {
+            read.into_iter().map(|path| (String::from(path), HasToBe::NoLink)).collect()
+        }
+        Grant::Content { target: Some(target), .. } => {
+            let path = target.strip_prefix("/app/").map(str::to_owned);
+            path.into_iter().map(|path| (path, HasToBe::Folder)).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// What is at a path, to which no link leads.
@@ -65,7 +80,7 @@ fn look(prime: &Path, path: &str) -> Result<FileType, &'static str> {
     let mut at = PathBuf::from(prime);
     let mut found: Option<Metadata> = None;
     for name in path.split('/') {
-        found.map_or(Ok(()), |above| folder(above.file_type()))?;
+        found.map_or(Ok(()), |above| HasToBe::Folder.holds(above.file_type()))?;
         at.push(name);
         found = Some(at.symlink_metadata().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => "is not in the package",

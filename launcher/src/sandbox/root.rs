@@ -11,13 +11,14 @@
 //!    host's is looked up again, so that nothing can be exchanged between check and use.
 //! 5. The tmpfs is made read-only.
 
+mod images;
 mod small;
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use pack_schemas::plan::{Access, Companion, Content, Entry, ImageRole, Layer, Plan, Processes, Source};
+use pack_schemas::plan::{Access, Companion, Content, Entry, Layer, Plan, Processes, Source};
 use rustix::fs::{
     CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, mknodat, openat, openat2, symlinkat, unlinkat,
 };
@@ -31,7 +32,6 @@ use rustix::process::{chdir, fchdir, pivot_root};
 
 use crate::companion::bus::socket_name;
 use crate::companion::is_handed_over;
-use crate::keeper::attachable;
 use crate::sandbox::follow;
 use crate::sandbox::init::BACKLOG;
 use crate::sandbox::step::{InStep, StepError};
@@ -39,22 +39,9 @@ use crate::sys::mount::{
     MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, restrict, restrict_recursively,
 };
 
+pub use images::Images;
 pub(crate) use small::{Small, assemble_small, enter_root_with};
 
-/// The mounted images of a launch, as detached mounts, of which clones are attached.
-pub struct Images {
-    /// The package.
-    pub package: OwnedFd,
-    /// Its base, where that is a package.
-    pub base: Option<OwnedFd>,
-    /// The packages that show it content, in the plan's order.
-    pub providers: Vec<OwnedFd>,
-}
-
-/// Where the base's image lies while the root is made.
-const BASE: &str = "/.base";
-/// Where the images of providers lie, each under its number, while the root is made.
-const PROVIDERS: &str = "/.content";
 /// Where the host's layers of overlays lie while the root is made.
 const LAYERS: &str = "/.layers";
 /// Where the sockets of filtered buses lie while the root is made.
@@ -102,14 +89,9 @@ pub fn assemble(plan: &Plan, images: &Images, sockets: Option<&OwnedFd>) -> Resu
     }
     let root = enter_new_root()?;
     let mut places = Places::new(&root);
-    if let Some(base) = &images.base {
-        attach_image(&mut places, base, BASE)?;
-    }
+    images::attach_hidden(&mut places, images)?;
     if let Some(sockets) = sockets {
         places.attach(sockets.as_fd(), BUSES)?;
-    }
-    for (number, provider) in images.providers.iter().enumerate() {
-        attach_image(&mut places, provider, &format!("{PROVIDERS}/{number}"))?;
     }
     let (mut terminals, mut listeners) = (None, Vec::new());
     for (entry, ready) in ready {
@@ -122,9 +104,8 @@ pub fn assemble(plan: &Plan, images: &Images, sockets: Option<&OwnedFd>) -> Resu
             terminals = Some(mount);
         }
     }
-    places.clear_away(BASE)?;
+    images::clear_away(&mut places, images)?;
     places.clear_away(BUSES)?;
-    clear_providers(&mut places, images.providers.len())?;
     let writable = follow::is_wanted(plan).then(|| clone_root(&root)).transpose()?;
     close_root(&root)?;
     Ok(Assembled { terminals, listeners, writable })
@@ -135,14 +116,6 @@ fn clone_root(root: &OwnedFd) -> Result<OwnedFd, StepError> {
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     open_tree(root, "", flags).step_on("clone the mount of", "/")
-}
-
-fn clear_providers(places: &mut Places<'_>, count: usize) -> Result<(), StepError> {
-    if count == 0 {
-        return Ok(());
-    }
-    (0..count).try_for_each(|number| places.clear_away(&format!("{PROVIDERS}/{number}")))?;
-    places.clear_away(PROVIDERS)
 }
 
 /// Makes a listening Unix socket. The way there is the root folder's own, so that its path can be used as it is.
@@ -317,35 +290,14 @@ fn place(places: &mut Places<'_>, entry: &Entry, ready: &Ready, images: &Images)
         (_, Ready::Missing) => Ok(()),
         (_, Ready::Mount(mount)) => places.attach(mount.as_fd(), target),
         (Content::Overlay { layers }, Ready::Layers(host)) => overlay(places, target, layers, host),
-        (Content::Image { image: ImageRole::Package, path }, _) if path.is_empty() => {
-            attach_image(places, &images.package, target)
-        }
-        (Content::Image { image, path }, _) => {
-            let source = image_path(*image, path);
-            let flags = OpenTreeFlags::OPEN_TREE_CLONE
-                | OpenTreeFlags::OPEN_TREE_CLOEXEC
-                | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
-            let found = beneath(places.root, &source, OFlags::PATH | OFlags::NOFOLLOW);
-            let found = match found.step_on("open", &source) {
-                // Another package's image was made without knowing of this one.
-                Err(error) if matches!(image, ImageRole::Provider(_)) && NOT_THERE.contains(&error.errno) => {
-                    return Ok(());
-                }
-                found => found?,
-            };
-            if copy_link(places, &found, target)? {
-                return Ok(());
-            }
-            let tree = open_tree(CWD, source.as_str(), flags).step_on("clone the mount of", &source)?;
-            places.attach(tree.as_fd(), target)
-        }
+        (Content::Image { image, path }, _) => images::place(places, *image, path, target, images),
         (Content::Companion { companion: Companion::Bus { bus, .. } }, _) => {
             let source = format!("{BUSES}/{}", socket_name(*bus));
             let tree = clone_host(&Source::Path(source), Access::ReadOnly)?;
             places.attach(tree.as_fd(), target)
         }
         (Content::Again { path }, _) => {
-            let tree = again(places.root, path).step_on("clone the mount of", path)?;
+            let tree = images::again(places.root, path).step_on("clone the mount of", path)?;
             places.attach(tree.as_fd(), target)
         }
         (Content::Folder, _) => places.make_folder(target).step_on("make the folder", target),
@@ -357,41 +309,9 @@ fn place(places: &mut Places<'_>, entry: &Entry, ready: &Ready, images: &Images)
     }
 }
 
-/// A read-only copy of a folder of the root folder, with every mount below it.
-fn again(root: &OwnedFd, path: &str) -> io::Result<OwnedFd> {
-    let folder = beneath(root, path, FOLDER)?;
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH
-        | OpenTreeFlags::AT_RECURSIVE;
-    let tree = open_tree(folder, "", flags)?;
-    restrict_recursively(tree.as_fd(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)?;
-    Ok(tree)
-}
-
-/// Where a symbolic link was found, makes the same link at the target; a link cannot be mounted.
-fn copy_link(places: &mut Places<'_>, found: &OwnedFd, target: &str) -> Result<bool, StepError> {
-    let kind = FileType::from_raw_mode(fstat(found).step_on("look at", target)?.st_mode);
-    if kind != FileType::Symlink {
-        return Ok(false);
-    }
-    let to = rustix::fs::readlinkat(found, "", Vec::new()).step_on("read the link", target)?;
-    make_link(places, to.as_bytes(), target)?;
-    Ok(true)
-}
-
 fn make_link(places: &mut Places<'_>, to: &[u8], target: &str) -> Result<(), StepError> {
     let (folder, name) = places.folder_of(target).step_on("make the folder of", target)?;
     symlinkat(to, folder, name).step_on("make the link", target)
-}
-
-/// Where a path of an image lies inside while the root is made.
-fn image_path(image: ImageRole, path: &str) -> String {
-    match image {
-        ImageRole::Package => format!("/app/{path}"),
-        ImageRole::Base => format!("{BASE}/{path}"),
-        ImageRole::Provider(number) => format!("{PROVIDERS}/{number}/{path}"),
-    }
 }
 
 fn overlay(
@@ -404,7 +324,7 @@ fn overlay(
     let mut host = host.iter();
     for (number, layer) in layers.iter().enumerate() {
         let path = match layer {
-            Layer::Image { image, path } => image_path(*image, path),
+            Layer::Image { image, path } => images::path_of(*image, path),
             Layer::Host { .. } => format!("{LAYERS}/{number}"),
         };
         // Only the host's layers take a mount.
@@ -425,14 +345,6 @@ fn overlay(
         }
     }
     places.clear_away(LAYERS)
-}
-
-/// Attaches an image as its keeper made it, and restricts it once more: the keeper is not asked to be right.
-fn attach_image(places: &mut Places<'_>, image: &OwnedFd, target: &str) -> Result<(), StepError> {
-    let image = attachable(image).step_on("clone the mount of", target)?;
-    places.attach(image.as_fd(), target)?;
-    restrict(image.as_fd(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
-        .step_on("restrict", target)
 }
 
 /// Places in the root folder. Only this process writes here, and still no link is followed: a link on the way would be
