@@ -252,6 +252,47 @@ fn the_companion_is_confined_and_ends_with_its_launcher() {
 }
 
 #[test]
+fn without_its_companion_no_app_starts() {
+    let world = world();
+    let _server = pulseaudio(&world);
+    // The keeper is there then, and is not met by what fails.
+    succeed(inside(&world, "none", &["true"]));
+    for (call, step) in [("setsid", "cannot begin a session"), ("landlock_restrict_self", "with Landlock")] {
+        let mut strace = world.command("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={call}:error=EPERM")]);
+        strace.arg(support::pack_binary()).args(["run", "sound.play", "--", "echo", "runs"]);
+        let output = strace.output().unwrap();
+        assert_eq!(
+            (output.status.code(), out(&output).as_str()),
+            (Some(125), ""),
+            "{call}: {}",
+            err(&output)
+        );
+        assert!(err(&output).contains(step), "{call}: {}", err(&output));
+    }
+}
+
+#[test]
+fn a_companion_that_is_killed_takes_the_sound_alone_along() {
+    let world = world();
+    let _server = pulseaudio(&world);
+    let script = "pactl info >/dev/null && echo first && read line; pactl info >/dev/null || echo silent";
+    let mut app = inside(&world, "play", &["sh", "-c", script]);
+    let mut app = app.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(app.stdout.take().unwrap()));
+    assert_eq!(lines.next().unwrap().unwrap(), "first");
+    let companion = companions(app.id())[0];
+    succeed({
+        let mut kill = Command::new("kill");
+        kill.args(["-KILL", &companion.to_string()]);
+        kill
+    });
+    std::io::Write::write_all(app.stdin.as_mut().unwrap(), b"\n").unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "silent");
+    assert!(app.wait().unwrap().success());
+}
+
+#[test]
 fn a_server_that_starts_anew_is_found_again() {
     let world = world();
     let server = pulseaudio(&world);

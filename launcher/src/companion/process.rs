@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::SocketFlags;
 
 use crate::keeper::replace_streams;
 use crate::sandbox::privileges::Proc;
@@ -121,6 +122,24 @@ pub(crate) fn receive_listener(channel: &OwnedFd) -> Result<OwnedFd, StepError> 
 /// Tells the launcher that the companion serves.
 pub(crate) fn tell_ready(channel: &OwnedFd) -> Result<(), StepError> {
     channel::send(channel, READY, &[]).step("tell the launcher that the companion serves")
+}
+
+/// How long a socket is left alone from which a connection could not be taken, or the service of which has no room for
+/// another, in milliseconds.
+pub(crate) const AGAIN_MS: u64 = 10;
+
+/// Takes a connection of the app's, if there is one.
+///
+/// # Errors
+/// The kernel's, where descriptors or memory have run out: trying again at once would keep a processor busy.
+pub(crate) fn accept(listener: &OwnedFd) -> std::io::Result<Option<OwnedFd>> {
+    use rustix::io::Errno;
+    match rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        Ok(connection) => Ok(Some(connection)),
+        // It was taken back.
+        Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What is waited for, in the order in which it was asked for.

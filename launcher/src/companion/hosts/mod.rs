@@ -25,10 +25,9 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use rustix::event::PollFlags;
-use rustix::net::{SocketFlags, accept_with};
 
 use crate::companion::confinement::{self, Calls, Left, Ports, argument};
-use crate::companion::process::{Running, Start, Waiting, receive_listener, tell_ready};
+use crate::companion::process::{AGAIN_MS, Running, Start, Waiting, accept, receive_listener, tell_ready};
 use crate::sandbox::step::{InStep, StepError};
 use crate::sandbox::syscalls::Test;
 use connection::{Common, Connection};
@@ -82,8 +81,11 @@ pub fn start(rules: &Rules) -> Result<Running, StepError> {
 /// Serves the app's connections until the launcher ends, or the resolver.
 fn serve(channel: &OwnedFd, listener: &OwnedFd, mut common: Common<'_>) -> io::Result<()> {
     let mut connections: Vec<Connection> = Vec::new();
+    let mut is_paused = false;
     loop {
-        let Some(happened) = wait(channel, listener, &connections, &common)? else { return Ok(()) };
+        let Some(happened) = wait(channel, listener, &connections, &common, is_paused)? else {
+            return Ok(());
+        };
         let now = Instant::now();
         let mut sides = happened.of_connections.into_iter();
         connections.retain_mut(|connection| {
@@ -99,10 +101,10 @@ fn serve(channel: &OwnedFd, listener: &OwnedFd, mut common: Common<'_>) -> io::R
                 .iter_mut()
                 .any(|connection| connection.take_answer(answer.question, &answer.addresses, common.rules));
         }
-        if happened.listener.contains(PollFlags::IN)
-            && let Ok(app) = accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
-        {
-            connections.push(Connection::new(app));
+        if happened.listener.contains(PollFlags::IN) || is_paused {
+            let accepted = accept(listener);
+            is_paused = accepted.is_err();
+            connections.extend(accepted.ok().flatten().map(Connection::new));
         }
     }
 }
@@ -120,9 +122,10 @@ fn wait(
     listener: &OwnedFd,
     connections: &[Connection],
     common: &Common<'_>,
+    is_paused: bool,
 ) -> io::Result<Option<Happened>> {
     let mut waiting = Waiting::new(channel);
-    let room = connections.len() < CONNECTIONS_MOST;
+    let room = connections.len() < CONNECTIONS_MOST && !is_paused;
     waiting.add(listener, if room { PollFlags::IN } else { PollFlags::empty() });
     waiting.add(common.resolver.channel(), PollFlags::IN);
     for connection in connections {
@@ -134,7 +137,8 @@ fn wait(
     }
     let soonest = connections.iter().filter_map(Connection::until).min();
     let timeout = soonest.map(|until| until.saturating_duration_since(Instant::now()).as_millis() as u64 + 1);
-    let Some(happened) = waiting.wait(timeout)? else { return Ok(None) };
+    let again = is_paused.then_some(AGAIN_MS);
+    let Some(happened) = waiting.wait(timeout.into_iter().chain(again).min())? else { return Ok(None) };
     let mut happened = happened.into_iter();
     let mut next = || happened.next().unwrap_or(PollFlags::empty());
     let (listener, resolver) = (next(), next());

@@ -21,13 +21,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::event::PollFlags;
-use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, connect, socket_with,
-};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use crate::companion::buffer::credentials;
 use crate::companion::confinement::{self, Calls, Left, argument};
-use crate::companion::process::{Running, Start, Waiting, receive_listener, tell_ready};
+use crate::companion::process::{AGAIN_MS, Running, Start, Waiting, accept, receive_listener, tell_ready};
 use crate::host::read_small;
 use crate::sandbox::root;
 use crate::sandbox::step::{InStep, StepError};
@@ -58,8 +56,6 @@ pub struct Server {
 
 /// Most connections of an app at a time; more wait until one has ended.
 const CONNECTIONS_MOST: usize = 32;
-/// How long a server that has no room for another connection is left alone, in milliseconds.
-const AGAIN_MS: u64 = 10;
 /// Where the socket, or its folder, lies in the companion's own root folder.
 const PLACE: &str = "/server";
 
@@ -122,17 +118,17 @@ fn serve(
     join: &dyn Fn(OwnedFd, OwnedFd) -> Connection,
 ) -> io::Result<()> {
     let mut connections: Vec<Connection> = Vec::new();
-    let mut server_is_busy = false;
+    let mut is_paused = false;
     loop {
         let mut waiting = Waiting::new(channel);
-        let room = connections.len() < CONNECTIONS_MOST && !server_is_busy;
+        let room = connections.len() < CONNECTIONS_MOST && !is_paused;
         waiting.add(listener, if room { PollFlags::IN } else { PollFlags::empty() });
         for connection in &connections {
             let [app, server] = connection.wanted();
             waiting.add(connection.app(), app);
             waiting.add(connection.server(), server);
         }
-        let again = server_is_busy.then_some(AGAIN_MS);
+        let again = is_paused.then_some(AGAIN_MS);
         let Some(happened) = waiting.wait(again)? else { return Ok(()) };
         let mut pairs = happened[1..].chunks_exact(2);
         connections.retain_mut(|connection| {
@@ -140,18 +136,20 @@ fn serve(
             // A connection that fails ends alone.
             happened.iter().all(|flags| flags.is_empty()) || connection.attend(happened).unwrap_or(false)
         });
-        if !happened[0].contains(PollFlags::IN) && !server_is_busy {
+        if !happened[0].contains(PollFlags::IN) && !is_paused {
             continue;
         }
         // The app's connection waits in its socket until the server, which lets few wait, has room for another.
         let server = connect();
-        server_is_busy = matches!(server, Err(rustix::io::Errno::AGAIN));
-        if !server_is_busy
-            && let Ok(app) = accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+        is_paused = matches!(server, Err(rustix::io::Errno::AGAIN));
+        if is_paused {
+            continue;
+        }
+        match (accept(listener), server) {
+            (Ok(Some(app)), Ok(server)) => connections.push(join(app, server)),
             // Without a server it is closed again.
-            && let Ok(server) = server
-        {
-            connections.push(join(app, server));
+            (Ok(_), _) => {}
+            (Err(_), _) => is_paused = true,
         }
     }
 }
