@@ -134,6 +134,33 @@ fn playing_and_recording_are_apart_with_pipewire() {
     assert_apart(&world);
 }
 
+/// A program as people write them: Python, playing samples that it makes itself through PulseAudio's simple interface.
+#[test]
+fn a_python_program_plays_a_tone() {
+    let world = world();
+    let _server = pulseaudio(&world);
+    let program = r#"
+import array, ctypes, math
+pulse = ctypes.CDLL("libpulse-simple.so.0")
+pulse.pa_simple_new.restype = ctypes.c_void_p
+class Sample(ctypes.Structure):
+    _fields_ = [("format", ctypes.c_int), ("rate", ctypes.c_uint32), ("channels", ctypes.c_uint8)]
+error = ctypes.c_int()
+PLAYBACK, S16LE = 1, 3
+stream = pulse.pa_simple_new(None, b"python", PLAYBACK, None, b"tone", ctypes.byref(Sample(S16LE, 44100, 1)), None, None, ctypes.byref(error))
+if not stream:
+    raise SystemExit(f"refused: {error.value}")
+second = array.array("h", (int(12000 * math.sin(math.tau * 440 * i / 44100)) for i in range(44100))).tobytes()
+while pulse.pa_simple_write(ctypes.c_void_p(stream), second, ctypes.c_size_t(len(second)), ctypes.byref(error)) == 0:
+    pass
+"#;
+    let without = run(&world, "none", &["python3", "-c", program]);
+    assert!(err(&without).contains("refused"), "{}", err(&without));
+    let playing = Server::start(&world, inside(&world, "play", &["python3", "-c", program]));
+    assert!(hears_tone(recorder(world.command("parec"))));
+    playing.end();
+}
+
 #[test]
 fn without_a_plug_or_a_server_there_is_no_socket() {
     let world = world();
