@@ -99,7 +99,9 @@ hint: did you mean `command`?
         format!("{{name: tool, summary: é, a: '{filler}', comand: 1, b: '{filler}'}}"),
     );
     let said = said(&world, &fail(world.pack(["build", "tool"]), 1));
-    assert!(said.lines().all(|line| line.chars().count() < 200), "{said}");
+    // The hint lists every key that there is.
+    let mut lines = said.lines().filter(|line| !line.starts_with("hint: "));
+    assert!(lines.all(|line| line.chars().count() < 200), "{said}");
 }
 
 #[test]
