@@ -1,6 +1,7 @@
 //! A session of the test's own: a message bus, with the services that Debian's packages start on it.
 #![allow(dead_code)] // Each test file uses a part.
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -8,9 +9,14 @@ use std::process::{Child, Command, Stdio};
 use crate::support::{World, eventually, is_root, out, succeed};
 
 /// A message bus and all that it started; gone when dropped.
+///
+/// The user of root's tests has an entry in no list of users, and there no bus starts, and no FUSE mount is made: so root's
+/// session is in a mount namespace with a list that has one.
 pub struct Session<'a> {
     world: &'a World,
     buses: Vec<Running>,
+    /// The process that has the mount namespace.
+    namespace: Option<Running>,
     variables: Vec<(String, String)>,
 }
 
@@ -20,7 +26,8 @@ impl<'a> Session<'a> {
     pub fn start(world: &'a World, variables: &[(&str, &str)]) -> Session<'a> {
         let variables: Vec<(String, String)> =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut session = Session { world, buses: Vec::new(), variables };
+        let namespace = is_root().then(|| make_namespace(world));
+        let mut session = Session { world, buses: Vec::new(), namespace, variables };
         session.start_bus("bus");
         session
     }
@@ -49,8 +56,24 @@ impl<'a> Session<'a> {
 
     /// `pack run` in the session, not started yet.
     pub fn run_app(&self, app: &str, script: &str) -> Command {
-        let mut command = self.world.pack(["run", app, script]);
-        command.envs(self.variables.clone());
+        self.within(&self.world.pack(["run", app, script]))
+    }
+
+    /// The same command, with the session's variables, and where its mounts are.
+    fn within(&self, inner: &Command) -> Command {
+        let folder = inner.get_current_dir().unwrap();
+        let mut command = match &self.namespace {
+            Some(namespace) => {
+                let mut command = Command::new("nsenter");
+                command.args(["--target", &namespace.0.id().to_string(), "--mount", "env", "-C"]).arg(folder);
+                command.arg(inner.get_program());
+                command
+            }
+            None => Command::new(inner.get_program()),
+        };
+        command.args(inner.get_args()).env_clear().stdin(Stdio::null()).current_dir(folder);
+        let variables = inner.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        command.envs(variables).envs(self.variables.clone());
         command
     }
 
@@ -62,9 +85,15 @@ impl<'a> Session<'a> {
 
     /// A program of the host's in the session, not started yet.
     pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
-        let mut command = host_command(self.world, program);
-        command.args(arguments).envs(self.variables.clone());
-        command
+        let mut command = Command::new("setpriv");
+        if is_root() {
+            let user = crate::support::USER;
+            command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
+        }
+        // Without no_new_privs: set-uid programs help a desktop, such as the one that mounts the folder of documents.
+        command.arg("--").arg(program).args(arguments).env_clear().envs(self.world.environment());
+        command.current_dir(self.world.path("home")).stdin(Stdio::null());
+        self.within(&command)
     }
 
     /// What a program of the host's prints, to its end.
@@ -108,9 +137,11 @@ impl Drop for Session<'_> {
                 let _ = nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGKILL);
             }
         }
-        // The documents' portal has a mount in the runtime folder.
-        let documents = self.world.path("run/doc");
-        let _ = Command::new("fusermount3").arg("-uz").arg(documents).stderr(Stdio::null()).status();
+        if self.namespace.is_none() {
+            // The documents' portal has a mount in the runtime folder.
+            let documents = self.world.path("run/doc");
+            let _ = Command::new("fusermount3").arg("-uz").arg(documents).stderr(Stdio::null()).status();
+        }
     }
 }
 
@@ -129,44 +160,19 @@ fn end(child: &mut Child) {
     child.wait().unwrap();
 }
 
-/// Any program, as the user, in the user's environment, as a desktop starts it: set-uid programs help there, such as the
-/// one that the documents' portal mounts its folder with.
-fn host_command(world: &World, program: &str) -> Command {
-    let mut command;
-    if is_root() {
-        command = Command::new("setpriv");
-        let user = crate::support::USER;
-        command.args([
-            &format!("--reuid={user}"),
-            &format!("--regid={user}"),
-            "--clear-groups",
-            "--",
-            program,
-        ]);
-    } else {
-        command = Command::new(program);
-    }
-    command.env_clear().envs(world.environment()).current_dir(world.path("home")).stdin(Stdio::null());
-    if is_root() {
-        command.envs(user_entry(world));
-    }
-    command
-}
-
-/// The user of root's tests has an entry nowhere, and a bus starts for no such user: libnss-wrapper tells of one.
-fn user_entry(world: &World) -> [(String, String); 3] {
+/// Makes a mount namespace in which the user has an entry in the list of users.
+fn make_namespace(world: &World) -> Running {
     let (user, home) = (crate::support::USER, world.path("home"));
+    let entry = format!("tester:x:{user}:{user}::{}:/bin/sh\n", home.display());
     let users = world.path("passwd");
-    let groups = world.path("group");
-    if !users.exists() {
-        let entry = format!("tester:x:{user}:{user}::{}:/bin/sh\n", home.display());
-        std::fs::write(&users, format!("root:x:0:0::/root:/bin/sh\n{entry}")).unwrap();
-        std::fs::write(&groups, format!("root:x:0:\ntester:x:{user}:\n")).unwrap();
-    }
-    let text = |path: std::path::PathBuf| path.into_os_string().into_string().unwrap();
-    [
-        ("LD_PRELOAD".to_owned(), "libnss_wrapper.so".to_owned()),
-        ("NSS_WRAPPER_PASSWD".to_owned(), text(users)),
-        ("NSS_WRAPPER_GROUP".to_owned(), text(groups)),
-    ]
+    std::fs::write(&users, std::fs::read_to_string("/etc/passwd").unwrap() + &entry).unwrap();
+    let mut command = Command::new("unshare");
+    // It ends with the test in any case: then nobody writes to it any more.
+    let script = "mount --bind \"$0\" /etc/passwd && echo made && exec cat";
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(users);
+    let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "made\n");
+    Running(process)
 }
