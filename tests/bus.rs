@@ -8,31 +8,11 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use session::{Running, Session};
+use session::{Running, Session, call, install_runner, resource};
 use support::{World, err, eventually, fail, out, succeed};
 
-/// Installs the package `bus`, whose apps run their arguments in a shell: one app for each name and its plugs and slots, as
-/// a manifest has them.
 fn install(world: &World, apps: &[(&str, &str)], rest: &str) {
-    let apps: String =
-        apps.iter().map(|(name, plugs)| format!("  {name}: {{command: bin/run, {plugs}}}\n")).collect();
-    let manifest = format!(
-        "name: bus\nversion: '1'\nbase: host\napps:\n{apps}{rest}parts:\n  bus: {{plugin: dump, source: files}}\n"
-    );
-    let script = |name: &str| std::fs::read_to_string(resource(name)).unwrap();
-    let files = [
-        ("bin/run", "#!/bin/sh\nexec sh -c \"$@\"\n".to_owned()),
-        ("listen.py", script("listen.py")),
-        ("authenticate.py", script("authenticate.py")),
-        ("service.py", script("service.py")),
-    ];
-    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
-    world.project("bus", &manifest, &files);
-    world.install("bus");
-}
-
-fn resource(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/bus").join(name)
+    install_runner(world, "bus", apps, rest);
 }
 
 /// Starts tests/bus/service.py with these names, and waits until it has them.
@@ -53,11 +33,6 @@ fn run(world: &World, app: &str, script: &str) -> Command {
 fn inside(world: &World, app: &str, script: &str) -> String {
     let output = run(world, app, script).output().unwrap();
     out(&output) + &err(&output)
-}
-
-/// A call of a method by `gdbus`, a client that tells what was refused and why.
-fn call(bus: &str, name: &str, path: &str, method: &str) -> String {
-    format!("gdbus call --{bus} -t 5 -d {name} -o {path} -m {method}")
 }
 
 const BUS: &str = "org.freedesktop.DBus";

@@ -108,6 +108,8 @@ pub struct Identity {
     pub id: String,
     /// A number for this launch.
     pub instance: String,
+    /// Whether the portal may tell the app of the network.
+    pub network: bool,
     /// The folder of the user's in which the portal looks up running apps by that number; nothing where the user has no
     /// runtime folder.
     pub instances: Option<String>,

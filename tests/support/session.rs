@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::support::{World, eventually, is_root, out, succeed};
@@ -175,4 +175,34 @@ fn make_namespace(world: &World) -> Running {
     BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "made\n");
     Running(process)
+}
+
+/// A file of tests/bus.
+pub fn resource(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/bus").join(name)
+}
+
+/// A call of a method by `gdbus`, a client that tells what was refused and why.
+pub fn call(bus: &str, name: &str, path: &str, method: &str) -> String {
+    format!("gdbus call --{bus} -t 10 -d {name} -o {path} -m {method}")
+}
+
+/// Installs a package whose apps run their arguments in a shell: one app for each name and its plugs and slots, as a
+/// manifest has them; `rest` is what else the manifest has. The scripts of tests/bus lie in it.
+pub fn install_runner(world: &World, package: &str, apps: &[(&str, &str)], rest: &str) {
+    let apps: String =
+        apps.iter().map(|(name, plugs)| format!("  {name}: {{command: bin/run, {plugs}}}\n")).collect();
+    let manifest = format!(
+        "name: {package}\nversion: '1'\nbase: host\napps:\n{apps}{rest}\
+         parts:\n  all: {{plugin: dump, source: files}}\n"
+    );
+    let mut files = vec![("bin/run".to_owned(), "#!/bin/sh\nexec sh -c \"$@\"\n".to_owned())];
+    for entry in std::fs::read_dir(resource("")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        files.push((name, std::fs::read_to_string(&path).unwrap()));
+    }
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    world.project(package, &manifest, &files);
+    world.install(package);
 }

@@ -137,7 +137,7 @@ pub fn start(plan: &Plan, log: Option<BorrowedFd<'_>>) -> Result<Option<Filter>,
     let Some(identity) = plan.identity.as_ref().filter(|_| !buses.is_empty()) else { return Ok(None) };
     let program = program().ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT));
     let program = program.step_on(FIND, PROGRAMS[0])?;
-    let info = identity_file(identity, &plan.network);
+    let info = identity_file(identity);
     let instance = make_instance(identity, &info)?;
     let result = start_process(program, &buses, &info, log);
     match result {

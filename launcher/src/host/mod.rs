@@ -44,6 +44,8 @@ pub struct HostFacts {
     pub devices: BTreeMap<(String, Option<DeviceKind>), Vec<String>>,
     /// Addresses of message buses that are there.
     pub buses: BTreeMap<Bus, String>,
+    /// The folder in which the portal shows documents that a person chose, for all apps.
+    pub documents: Option<String>,
     /// The X11 display that the environment names.
     pub x11: Option<Display>,
     /// The Wayland compositor that the environment names.
@@ -129,6 +131,7 @@ pub fn gather<'a>(
         sockets: BTreeMap::new(),
         devices: BTreeMap::new(),
         buses: BTreeMap::new(),
+        documents: None,
         x11: None,
         wayland: None,
         sound: None,
@@ -166,6 +169,7 @@ pub fn gather<'a>(
             }
             Grant::Bus { bus, .. } => facts.find_bus(*bus),
             Grant::Portals { .. } => facts.find_bus(Bus::Session),
+            Grant::Documents => facts.documents = session::documents(&facts.variables, &facts.roots),
             _ => {}
         }
     }

@@ -111,6 +111,29 @@ fn accessibility_bus(session: &str) -> Option<String> {
     ask(session, &call)?.first_text()
 }
 
+/// The folder in which the portal shows documents: where it always is, or where the portal, which is started by the
+/// question where it does not run, says.
+pub fn documents(variables: &Variables, roots: &Roots) -> Option<String> {
+    let session = bus(Bus::Session, variables, roots)?;
+    let usual = format!("{}/doc", roots.get(&Root::Runtime)?);
+    if fs::metadata(format!("{usual}/by-app")).is_ok_and(|found| found.is_dir()) {
+        return Some(usual);
+    }
+    let call = Call {
+        destination: "org.freedesktop.portal.Documents",
+        path: "/org/freedesktop/portal/documents",
+        interface: "org.freedesktop.portal.Documents",
+        method: "GetMountPoint",
+        signature: "",
+        body: &[],
+    };
+    let mut path = ask(&session, &call)?.first_bytes()?;
+    path.pop_if(|last| *last == 0);
+    let path = String::from_utf8(path).ok()?;
+    let is_plain = |part: &str| !matches!(part, "" | "." | "..") && !part.chars().any(char::is_control);
+    path.strip_prefix('/').is_some_and(|path| path.split('/').all(is_plain)).then_some(path)
+}
+
 /// What a service of the session returns; nothing where it does not answer in time.
 fn ask(bus: &str, call: &Call<'_>) -> Option<Received> {
     Connection::open(&Address::parse(bus)?, PATIENCE).ok()?.call(call).ok()

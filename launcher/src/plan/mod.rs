@@ -99,7 +99,7 @@ pub fn build(request: &Request<'_>) -> Result<Plan, PlanError> {
     root.extend(data_entries(request));
     let identity = grants::identity(request, &plugs);
     let network = network(&plugs);
-    root.extend(identity.as_ref().map(|identity| identity_entry(identity, &network)));
+    root.extend(identity.as_ref().map(identity_entry));
     // X clients try the abstract socket first and give up where that is refused, instead of trying the other.
     let shows_x11 = root.iter().any(|entry| entry.target.starts_with("/tmp/.X11-unix/"));
     let program = match request.shell {
@@ -248,17 +248,14 @@ fn system_calls(plugs: &[ConnectedPlug]) -> BTreeMap<String, Name> {
 /// Flatpak has made known, since that is what they look for.
 ///
 /// It says as well whether the app has the network: the portal tells nothing of the network to those who have none.
-pub(crate) fn identity_file(identity: &Identity, network: &Network) -> Vec<u8> {
-    let Identity { id, instance, .. } = identity;
-    let shared = match network {
-        Network::Own => "",
-        Network::Hosts { .. } | Network::Host { .. } => "\n[Context]\nshared=network;\n",
-    };
+pub(crate) fn identity_file(identity: &Identity) -> Vec<u8> {
+    let Identity { id, instance, network, .. } = identity;
+    let shared = if *network { "\n[Context]\nshared=network;\n" } else { "" };
     format!("[Application]\nname={id}\n\n[Instance]\ninstance-id={instance}\n{shared}").into_bytes()
 }
 
-fn identity_entry(identity: &Identity, network: &Network) -> Entry {
-    entry("/.flatpak-info", Content::File { data: identity_file(identity, network) }, Reason::Sandbox)
+fn identity_entry(identity: &Identity) -> Entry {
+    entry("/.flatpak-info", Content::File { data: identity_file(identity) }, Reason::Sandbox)
 }
 
 /// The app's own folders: at the same path inside as outside, so that a path which the app prints means something.

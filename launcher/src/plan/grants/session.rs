@@ -8,6 +8,9 @@ use super::Asked;
 use crate::plan::system::runtime_folder;
 use crate::plan::{ConnectedPlug, Request};
 
+/// The portal's interface that tells of the network.
+const NETWORK_MONITOR: &str = "org.freedesktop.portal.NetworkMonitor.";
+
 /// Where the X11 cookie lies inside.
 pub fn cookie_path(user: u32) -> String {
     format!("{}/Xauthority", runtime_folder(user))
@@ -53,8 +56,20 @@ pub fn identity(request: &Request<'_>, plugs: &[ConnectedPlug]) -> Option<Identi
     known.then(|| Identity {
         id: request.manifest.name.desktop_id(),
         instance: host.instance.clone(),
+        network: plugs.iter().flat_map(|plug| &plug.grants).any(is_told_of_network),
         instances: host.roots.get(&Root::Runtime).map(|runtime| format!("{runtime}/.flatpak")),
     })
+}
+
+/// Whether a grant gives the network, or what the portal knows of it.
+fn is_told_of_network(grant: &Grant) -> bool {
+    match grant {
+        Grant::Network { .. } => true,
+        Grant::Bus { rules, .. } => rules.iter().any(|rule| {
+            matches!(rule, BusRule::Call { method, .. } if method.as_str().starts_with(NETWORK_MONITOR))
+        }),
+        _ => false,
+    }
 }
 
 impl Asked<'_> {
@@ -128,12 +143,12 @@ impl Asked<'_> {
         self.bus(Bus::Session, &rules, plug);
     }
 
-    /// The app's own part of the folder in which the portal shows documents; never its root, which shows everyone's.
+    /// The app's own part of the folder in which the portal shows documents, at the path that the portal tells; never its
+    /// root, which shows everyone's.
     pub(super) fn documents(&mut self, plug: &Name) {
-        let host = self.request.host;
-        let Some(runtime) = host.roots.get(&Root::Runtime) else { return };
-        let path = format!("{runtime}/doc/by-app/{}", self.request.manifest.name.desktop_id());
-        let target = format!("{}/doc", runtime_folder(host.user.id));
+        let Some(folder) = &self.request.host.documents else { return };
+        let path = format!("{folder}/by-app/{}", self.request.manifest.name.desktop_id());
+        let target = folder.clone();
         let content = Content::Bind { source: Source::Path(path), access: Access::ReadWrite, optional: true };
         self.put(target, content, plug);
     }
