@@ -24,6 +24,14 @@ pub fn explain(plan: &Plan, landlock: u32) -> Vec<String> {
         "Root folder, read-only, in the order in which it is made",
         columns(plan.root.iter().map(|made| entry(plan, made))),
     );
+    if !plan.links.is_empty() {
+        section(
+            "Links in its own folders, where nothing is there yet",
+            columns(plan.links.iter().map(|(path, link)| {
+                [path.clone(), format!("link to {}", link.value), link.because.describe()]
+            })),
+        );
+    }
     section("Rights given up", rights(plan, landlock));
     let rules = bus_rules(plan);
     if !rules.is_empty() {

@@ -39,6 +39,10 @@ pub struct Plan {
     /// The packages whose images content plugs show, each of the same publisher.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub providers: Vec<PackageName>,
+    /// Links in the app's own folders, by their paths, and where they lead: the app's process makes them before it becomes
+    /// the app, where nothing is yet.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub links: BTreeMap<String, Setting>,
     /// The whole environment of the app; nothing is inherited beside it.
     pub environment: BTreeMap<String, Setting>,
     /// The program, a path inside.
@@ -108,14 +112,15 @@ pub struct Identity {
     pub id: String,
     /// A number for this launch.
     pub instance: String,
-    /// Whether the portal may tell the app of the network.
-    pub network: bool,
+    /// The file that tells the portal, and toolkits in the app, that it is in a sandbox, as whom, and with what: of the form
+    /// that Flatpak has made known, since that is what they look for.
+    pub info: String,
     /// The folder of the user's in which the portal looks up running apps by that number; nothing where the user has no
     /// runtime folder.
     pub instances: Option<String>,
 }
 
-/// An environment variable.
+/// An environment variable, or a link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Setting {

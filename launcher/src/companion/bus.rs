@@ -43,7 +43,6 @@ use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::dbus::Address;
 use crate::keeper::replace_streams;
-use crate::plan::identity_file;
 use crate::sandbox::privileges::{Proc, drop_capabilities};
 use crate::sandbox::root;
 use crate::sandbox::seccomp::{Told, app_filter};
@@ -137,9 +136,9 @@ pub fn start(plan: &Plan, log: Option<BorrowedFd<'_>>) -> Result<Option<Filter>,
     let Some(identity) = plan.identity.as_ref().filter(|_| !buses.is_empty()) else { return Ok(None) };
     let program = program().ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT));
     let program = program.step_on(FIND, PROGRAMS[0])?;
-    let info = identity_file(identity);
-    let instance = make_instance(identity, &info)?;
-    let result = start_process(program, &buses, &info, log);
+    let info = identity.info.as_bytes();
+    let instance = make_instance(identity, info)?;
+    let result = start_process(program, &buses, info, log);
     match result {
         Ok((sockets, ended)) => Ok(Some(Filter { sockets, ended, instance })),
         Err(error) => {

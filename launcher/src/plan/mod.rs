@@ -18,10 +18,12 @@ mod tests;
 
 pub use grants::sockets_path;
 pub use pack_schemas::facts::{ImageFacts, SEARCH_FOLDERS, TopEntry};
-use pack_schemas::interface::{Grant, Side};
+use pack_schemas::interface::{Grant, Root, Side};
 use pack_schemas::manifest::{App, Manifest};
 use pack_schemas::names::{Name, Revision};
-use pack_schemas::plan::{Access, Content, Entry, Identity, Network, Plan, Processes, Reason, Source};
+use pack_schemas::plan::{
+    Access, Content, Entry, Identity, Network, Plan, Processes, Reason, Setting, Source,
+};
 use pack_schemas::state::Connection;
 
 use std::collections::BTreeMap;
@@ -116,6 +118,7 @@ pub fn build(request: &Request<'_>) -> Result<Plan, PlanError> {
         shared_memory: plugs_that(&plugs, |grant| matches!(grant, Grant::SharedMemory)),
         system_calls: system_calls(&plugs),
         identity,
+        links: settings_links(request, &plugs),
         environment: environment::variables(request, app, &plugs, &root, &network),
         network,
         providers: content::providers(request.content),
@@ -244,18 +247,26 @@ fn system_calls(plugs: &[ConnectedPlug]) -> BTreeMap<String, Name> {
     groups
 }
 
-/// The file that tells the desktop portal, and toolkits, that the app is in a sandbox, and as whom: of the form that
-/// Flatpak has made known, since that is what they look for.
-///
-/// It says as well whether the app has the network: the portal tells nothing of the network to those who have none.
-pub(crate) fn identity_file(identity: &Identity) -> Vec<u8> {
-    let Identity { id, instance, network, .. } = identity;
-    let shared = if *network { "\n[Context]\nshared=network;\n" } else { "" };
-    format!("[Application]\nname={id}\n\n[Instance]\ninstance-id={instance}\n{shared}").into_bytes()
+/// Links from the app's own folder of settings to those folders of the user's that plugs show.
+fn settings_links(request: &Request<'_>, plugs: &[ConnectedPlug]) -> BTreeMap<String, Setting> {
+    let mut links = BTreeMap::new();
+    let Some(settings) = request.host.roots.get(&Root::Config) else { return links };
+    let own = format!("{}/{}/.config", request.data, data_folders(request)[0]);
+    for plug in plugs {
+        for grant in &plug.grants {
+            if let Grant::Settings { folder } = grant {
+                let because = Reason::Plug(plug.name.clone());
+                let link = Setting { value: format!("{settings}/{folder}"), because };
+                links.insert(format!("{own}/{folder}"), link);
+            }
+        }
+    }
+    links
 }
 
 fn identity_entry(identity: &Identity) -> Entry {
-    entry("/.flatpak-info", Content::File { data: identity_file(identity) }, Reason::Sandbox)
+    let data = identity.info.clone().into_bytes();
+    entry("/.flatpak-info", Content::File { data }, Reason::Sandbox)
 }
 
 /// The app's own folders: at the same path inside as outside, so that a path which the app prints means something.

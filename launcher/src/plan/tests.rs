@@ -51,6 +51,7 @@ fn host() -> HostFacts {
             (("/dev/dri".to_owned(), None), vec!["/dev/dri".to_owned()]),
             (("/dev/fuse".to_owned(), None), vec!["/dev/fuse".to_owned()]),
         ]),
+        documents: Some("/run/user/1000/doc".to_owned()),
         buses: BTreeMap::from([(Bus::Session, "unix:path=/run/user/1000/bus".to_owned())]),
         x11: Some(Display { number: 7, cookies: Some(vec![1, 2, 3]) }),
         wayland: Some(WaylandServer { socket: "/run/user/1000/wayland-1".to_owned(), knows_sandboxes: true }),

@@ -314,6 +314,9 @@ fn make_own_folders(plan: &Plan) {
             let _ = std::fs::create_dir_all(&folder.value);
         }
     }
+    for (path, to) in &plan.links {
+        let _ = std::os::unix::fs::symlink(&to.value, path);
+    }
 }
 
 /// Passes signals on and collects orphans until the app ends; gives its status. Every signal is blocked since before

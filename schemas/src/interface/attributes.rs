@@ -303,6 +303,33 @@ fn matches_path(pattern: &str, path: &str) -> bool {
         })
 }
 
+/// What names begin with that are the desktop's own, whose owner runs programs or keeps secrets for others, or of which other
+/// interfaces give parts.
+const RESERVED_NAMES: &[&str] = &[
+    "ca.desrt.dconf",
+    "com.canonical.Unity",
+    "io.snapcraft.",
+    "org.a11y.",
+    "org.freedesktop.",
+    "org.gnome.SessionManager",
+    "org.gnome.Settings",
+    "org.gnome.Shell",
+    "org.gnome.Terminal",
+    "org.gnome.keyring",
+    "org.gtk.vfs",
+    "org.kde.KWin",
+    "org.kde.kded",
+    "org.kde.kglobalaccel",
+    "org.kde.klauncher",
+    "org.kde.konsole",
+    "org.kde.krunner",
+    "org.kde.kwalletd",
+    "org.kde.plasmashell",
+    "org.mpris.MediaPlayer2",
+    "org.xfce.",
+    "pack.app.",
+];
+
 /// The bus name that the attributes `bus` and `name` give.
 pub(super) fn bus_name(
     values: &BTreeMap<String, Value>,
@@ -321,9 +348,7 @@ pub(super) fn bus_name(
     };
     let name = BusName::try_from(name).map_err(|problem| wrong("name", problem))?;
     // Names that are the desktop's own, or whose owner runs programs for others, are no app's to take or to call whole.
-    let reserved =
-        ["org.freedesktop.", "org.gnome.Shell", "org.gnome.SessionManager", "org.kde.kglobalaccel"];
-    if prefix.is_none() && reserved.iter().any(|reserved| name.as_str().starts_with(reserved)) {
+    if prefix.is_none() && RESERVED_NAMES.iter().any(|reserved| name.as_str().starts_with(reserved)) {
         return Err(wrong(
             "name",
             "it belongs to the desktop or the system; other interfaces give parts of those",

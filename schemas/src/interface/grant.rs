@@ -64,6 +64,12 @@ pub enum Grant {
         #[serde(default)]
         writable: bool,
     },
+    /// A folder of the user's settings (`XDG_CONFIG_HOME`), for reading, which the app finds among its own: by a link there,
+    /// unless it has something at that place.
+    Settings {
+        /// Its name, without a slash.
+        folder: String,
+    },
     /// A small file with this text.
     Text {
         /// Where it is shown, an absolute path.

@@ -10,7 +10,7 @@ mod session;
 
 use std::collections::BTreeMap;
 
-use pack_schemas::interface::{Bus, Grant};
+use pack_schemas::interface::{Bus, Grant, Place, Root};
 use pack_schemas::names::{Name, PackageName};
 use pack_schemas::plan::{Access, Companion, Content, Entry, GrantedRule, Reason};
 
@@ -73,6 +73,10 @@ impl Asked<'_> {
             Grant::Home { writable } => self.home(*writable, plug),
             Grant::UserFolder { folder, writable } => self.user_folder(*folder, *writable, plug),
             Grant::Files { at, inside, writable } => self.files(at, inside.as_deref(), *writable, plug),
+            Grant::Settings { folder } => {
+                let at = Place { root: Root::Config, path: folder.clone() };
+                self.files(&at, None, false, plug);
+            }
             Grant::Text { inside, text } => {
                 self.put(inside.clone(), Content::File { data: text.clone().into_bytes() }, plug);
             }

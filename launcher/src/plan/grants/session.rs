@@ -1,10 +1,13 @@
 //! Plugs that show something of the user's session: displays, sound, message buses, portals.
 
+use std::collections::BTreeMap;
+
 use pack_schemas::interface::{Bus, BusName, BusRule, Grant, Root};
 use pack_schemas::names::Name;
 use pack_schemas::plan::{Access, Companion, Content, GrantedRule, Identity, Source};
 
 use super::Asked;
+use crate::host::HostFacts;
 use crate::plan::system::runtime_folder;
 use crate::plan::{ConnectedPlug, Request};
 
@@ -51,14 +54,42 @@ pub fn identity(request: &Request<'_>, plugs: &[ConnectedPlug]) -> Option<Identi
     let reaches = |grant: &Grant| {
         matches!(grant, Grant::Bus { .. } | Grant::Portals { .. } | Grant::Documents | Grant::Wayland)
     };
-    let known = plugs.iter().flat_map(|plug| &plug.grants).any(reaches);
-    let host = request.host;
-    known.then(|| Identity {
-        id: request.manifest.name.desktop_id(),
-        instance: host.instance.clone(),
-        network: plugs.iter().flat_map(|plug| &plug.grants).any(is_told_of_network),
-        instances: host.roots.get(&Root::Runtime).map(|runtime| format!("{runtime}/.flatpak")),
+    plugs.iter().flat_map(|plug| &plug.grants).any(reaches).then(|| {
+        let id = request.manifest.name.desktop_id();
+        let HostFacts { instance, roots, .. } = request.host;
+        Identity {
+            info: identity_info(&id, instance, plugs),
+            id,
+            instance: instance.clone(),
+            instances: roots.get(&Root::Runtime).map(|runtime| format!("{runtime}/.flatpak")),
+        }
     })
+}
+
+/// What [`Identity::info`] says. The portal tells nothing of the network to who does not have it there; GLib takes the
+/// settings of the desktop only where its service may be talked to.
+fn identity_info(id: &str, instance: &str, plugs: &[ConnectedPlug]) -> String {
+    let grants = || plugs.iter().flat_map(|plug| &plug.grants);
+    let mut info = format!("[Application]\nname={id}\n\n[Instance]\ninstance-id={instance}\n");
+    if grants().any(is_told_of_network) {
+        info.push_str("\n[Context]\nshared=network;\n");
+    }
+    let mut policy = BTreeMap::new();
+    for grant in grants() {
+        let Grant::Bus { bus: Bus::Session, rules } = grant else { continue };
+        policy.extend(rules.iter().filter_map(|rule| match rule {
+            BusRule::Talk(name) => Some((name.as_str(), "talk")),
+            BusRule::Own(name) => Some((name.as_str(), "own")),
+            _ => None,
+        }));
+    }
+    if !policy.is_empty() {
+        info.push_str("\n[Session Bus Policy]\n");
+    }
+    for (name, may) in policy {
+        info.push_str(&format!("{name}={may}\n"));
+    }
+    info
 }
 
 /// Whether a grant gives the network, or what the portal knows of it.
@@ -125,12 +156,13 @@ impl Asked<'_> {
         self.rules.entry(bus).or_default().extend(rules);
     }
 
-    /// Interfaces of the portal, and what all of them need: the objects of running requests and of sessions, and
-    /// properties, which tell an interface's version.
+    /// Interfaces of the portal, and what all of them need: the objects of running requests and of sessions, properties,
+    /// which tell an interface's version, and what objects tell of themselves.
     pub(super) fn portals(&mut self, interfaces: &[String], plug: &Name) {
         let own = ["Request".to_owned(), "Session".to_owned()];
         let methods = interfaces.iter().chain(&own).map(|name| format!("org.freedesktop.portal.{name}.*"));
-        let methods = methods.chain(["org.freedesktop.DBus.Properties.*".to_owned()]);
+        let of_all = ["Properties", "Introspectable"].map(|name| format!("org.freedesktop.DBus.{name}.*"));
+        let methods = methods.chain(of_all);
         let name = |text: &str| BusName::try_from(text.to_owned());
         let Ok(portal) = name("org.freedesktop.portal.Desktop") else { return };
         let objects = Some("/org/freedesktop/portal/desktop/*".to_owned());
