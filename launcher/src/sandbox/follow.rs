@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use pack_schemas::plan::{Content, Network, Plan};
 use rustix::event::PollFlags;
@@ -50,44 +51,64 @@ pub fn read(path: &str) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// How long an app runs before changes are looked out for: to end an inotify instance takes the kernel some ten
+/// milliseconds (fsnotify_wait_marks_destroyed), which a command that is done at once shall not cost.
+const SOON: Duration = Duration::from_secs(1);
+
 /// The launcher's part: looks out for changes, and copies.
 pub struct Followed<'a> {
     root: OwnedFd,
-    changes: OwnedFd,
+    begin: Instant,
+    /// Nothing before it begins, and where the host lets nobody look out for changes any more (inotify(7), /proc
+    /// interfaces): then the app goes on with what it has.
+    changes: Option<OwnedFd>,
     files: Vec<(&'a str, &'a str, Vec<u8>)>,
 }
 
 impl<'a> Followed<'a> {
-    /// Begins to follow the files of a plan, given the mount that can be written to; what has changed since they were
-    /// copied is copied now.
-    ///
-    /// # Errors
-    /// The kernel's, where it lets nobody look out for changes any more (inotify(7), /proc interfaces).
-    pub fn new(plan: &'a Plan, root: OwnedFd) -> io::Result<Followed<'a>> {
+    /// Will follow the files of a plan, given the mount that can be written to.
+    pub fn new(plan: &'a Plan, root: OwnedFd) -> Followed<'a> {
+        let files = paths(plan).map(|(target, path)| (target, path, Vec::new())).collect();
+        Followed { root, begin: Instant::now() + SOON, changes: None, files }
+    }
+
+    /// What to wait for.
+    pub fn wanted(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        self.changes.as_ref().map(|changes| (changes.as_fd(), PollFlags::IN))
+    }
+
+    /// When [`Followed::attend`] is to be called though nothing happens.
+    pub fn due(&self) -> Option<Instant> {
+        self.changes.is_none().then_some(self.begin)
+    }
+
+    /// Begins when it is time, and copies what has changed. An error of one file leaves its old copy.
+    pub fn attend(&mut self) {
+        match &self.changes {
+            Some(changes) => {
+                let mut space = [0; 4096];
+                while rustix::io::read(changes, &mut space).is_ok_and(|length| length > 0) {}
+            }
+            None if Instant::now() < self.begin => return,
+            None => match self.look_out() {
+                Ok(changes) => self.changes = Some(changes),
+                // Once more in an hour, should the others have let go.
+                Err(_) => self.begin = Instant::now() + Duration::from_secs(3600),
+            },
+        }
+        self.copy();
+    }
+
+    fn look_out(&self) -> io::Result<OwnedFd> {
         let changes = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        for (_, path) in paths(plan) {
+        for (_, path, _) in &self.files {
             for folder in folders(Path::new(path)) {
                 let events = WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO | WatchFlags::CREATE;
                 // One that is not there changes nothing either.
                 let _ = inotify::add_watch(&changes, &folder, events);
             }
         }
-        let files = paths(plan).map(|(target, path)| (target, path, Vec::new())).collect();
-        let mut followed = Followed { root, changes, files };
-        followed.copy();
-        Ok(followed)
-    }
-
-    /// What to wait for.
-    pub fn wanted(&self) -> (BorrowedFd<'_>, PollFlags) {
-        (self.changes.as_fd(), PollFlags::IN)
-    }
-
-    /// Copies what has changed. An error of one file leaves its old copy.
-    pub fn attend(&mut self) {
-        let mut space = [0; 4096];
-        while rustix::io::read(&self.changes, &mut space).is_ok_and(|length| length > 0) {}
-        self.copy();
+        Ok(changes)
     }
 
     fn copy(&mut self) {

@@ -187,8 +187,7 @@ fn attend(
     let failed = match started {
         relay::Started::Failed(error) => Some(error),
         relay::Started::Running { master, root } => {
-            // An app goes on with what it has where the host lets nobody look out for changes.
-            let followed = root.and_then(|root| Followed::new(plan, root).ok());
+            let followed = root.map(|root| Followed::new(plan, root));
             relay::pass_through(first, master, terminal, signals, watch, listener, followed)
                 .map_err(|error| StepError::new("attend to the app", None, &error))?;
             None

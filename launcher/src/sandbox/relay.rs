@@ -232,8 +232,8 @@ impl Relay<'_> {
         loop {
             let ready = self.wait(input_open, watch, listener)?;
             listener.attend(ready.calls);
-            if ready.changes
-                && let Some(followed) = &mut self.followed
+            if let Some(followed) = &mut self.followed
+                && (ready.changes || followed.due().is_some())
             {
                 followed.attend();
             }
@@ -281,13 +281,14 @@ impl Relay<'_> {
                 wanted.push((input, PollFlags::IN));
             }
         }
-        let changes_at = self.followed.as_ref().map(|followed| {
-            wanted.push(followed.wanted());
+        let changes_at = self.followed.as_ref().and_then(Followed::wanted).map(|changes| {
+            wanted.push(changes);
             wanted.len() - 1
         });
         let calls_at = wanted.len();
         wanted.extend(listener.wanted());
-        let timeout = self.end.map(|end| {
+        let due = self.followed.as_ref().and_then(Followed::due);
+        let timeout = self.end.into_iter().chain(due).min().map(|end| {
             let left = end.saturating_duration_since(Instant::now());
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) + 1 }
         });
