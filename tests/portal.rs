@@ -200,6 +200,26 @@ fn ghsa_rqr9_jwwf_wxgj_the_portal_that_moves_files_to_the_trash_is_not_reached()
     assert!(told.contains("AccessDenied"), "{told}");
 }
 
+#[test]
+fn an_application_that_takes_its_own_name_starts_where_its_slot_says_so() {
+    let world = World::with_key();
+    let x = XServer::start(&world);
+    let session = session(&world, &x);
+    let apps = [("named", "plugs: [desktop, x11], slots: [id]"), ("unnamed", "plugs: [desktop, x11]")];
+    let rest = "slots: {id: {interface: dbus, name: org.gtk.Demo2}}\n";
+    install_runner(&world, "demo", &apps, rest);
+    let told = inside(&session, "demo.unnamed", "timeout 20 gtk3-demo-application; echo $?");
+    assert!(told.contains("1\n") && told.contains("Failed to register"), "{told}");
+    let (app, _lines) = start(&session, "demo.named", "exec gtk3-demo-application");
+    let _app = Running(app);
+    session.wait_for_name("org.gtk.Demo2");
+    eventually("its window", || {
+        let found =
+            x.tool("xdotool").args(["search", "--onlyvisible", "--class", "gtk3-demo-application"]).output();
+        !out(&found.unwrap()).is_empty()
+    });
+}
+
 /// An app that runs beside the test, and the lines that it prints.
 fn start(session: &Session<'_>, app: &str, script: &str) -> (Child, impl Iterator<Item = String>) {
     let mut child = session.run_app(app, script).stdout(Stdio::piped()).spawn().unwrap();
