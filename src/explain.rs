@@ -173,6 +173,7 @@ fn content(plan: &Plan, content: &Content) -> String {
                 Access::ReadOnly => "read-only",
                 Access::ReadWrite => "read and write",
                 Access::Device => "device",
+                Access::Socket => "socket",
             };
             let optional = if *optional { ", if it is there" } else { "" };
             format!("the host's {source}, {access}{optional}")

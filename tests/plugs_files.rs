@@ -78,13 +78,12 @@ fn cve_2026_34078_a_link_in_place_of_a_shown_path_leads_nowhere() {
 #[test]
 fn system_files_gives_the_named_ones_and_no_others() {
     let world = World::with_key();
-    let folder = tempfile::Builder::new().prefix("pack-test-").tempdir_in("/var/tmp").unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let Some(folder) = folder_of_the_system() else { return };
     let file = folder.path().join("file");
     fs::write(&file, "x").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
     let path = folder.path().display();
-    let read = format!("{{interface: system-files, read: [/etc/group-, /etc/login.defs, {path}]}}");
+    let read = format!("{{interface: system-files, read: [/etc/subuid, /etc/login.defs, {path}]}}");
     let write = format!("{{interface: system-files, write: [{path}]}}");
     world.install_tester(&[("reads", &read), ("writes", &write)]);
     for (path, none, reads, writes) in
@@ -308,4 +307,94 @@ fn local_time_is_the_hosts() {
         let inside = world.tell("none", "readlink -f /etc/localtime", &[]);
         assert_eq!(Path::new(&inside), fs::canonicalize(Path::new("/etc").join(link)).unwrap());
     }
+}
+
+/// A folder outside of homes that everybody may write to.
+fn folder_of_the_system() -> Option<tempfile::TempDir> {
+    if !is_root() {
+        skip("system-files: only root makes folders of the system's");
+        return None;
+    }
+    let folder = tempfile::Builder::new().prefix("pack-test-").tempdir_in("/srv").unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    Some(folder)
+}
+
+/// An app that may write to a folder of the system's plants a link in it, at a place that it may also read: to a socket, a
+/// secret, the home folder.
+#[test]
+fn cve_2026_34078_a_link_that_an_app_plants_in_a_folder_of_the_systems_leads_nowhere() {
+    let Some(folder) = folder_of_the_system() else { return };
+    let world = World::with_key();
+    let path = folder.path().display();
+    let secret = world.write(".ssh/id_ed25519", "key");
+    let _socket = std::os::unix::net::UnixListener::bind(world.path("run").join("bus")).unwrap();
+    let declared = format!("{{interface: system-files, write: [{path}], read: [{path}/cache]}}");
+    world.install_tester(&[("own", &declared)]);
+    let targets = [
+        secret,
+        world.path("home"),
+        world.path("run").join("bus"),
+        world.path("run"),
+        Path::new("/etc").to_owned(),
+        Path::new("../../root").to_owned(),
+    ];
+    for target in targets {
+        let target = target.to_str().unwrap();
+        world.tell("own", "ln -sfn \"$2\" \"$1/cache\"", &[&path.to_string(), target]);
+        let script = "ls \"$1/cache/.ssh\" \"$1/cache/bus\" 2>/dev/null; cat \"$1/cache\" 2>/dev/null; [ -S \"$1/cache\" ] && echo socket; \
+                      echo x 2>/dev/null >\"$1/cache/planted\" && echo planted; true";
+        assert_eq!(world.tell("own", script, &[&path.to_string()]), "", "{target}");
+    }
+    // A socket itself is no file to read.
+    fs::remove_file(folder.path().join("cache")).unwrap();
+    let _own = std::os::unix::net::UnixListener::bind(folder.path().join("cache")).unwrap();
+    let seen = world.tell("own", "grep -c \"$1/cache \" /proc/self/mountinfo; true", &[&path.to_string()]);
+    assert_eq!(seen, "0");
+}
+
+/// Homes, and pack's own state, lie elsewhere than usual: what holds them is not shown, and what acts there is not changed.
+#[test]
+fn cve_2024_1724_paths_that_hold_a_home_or_packs_state_are_not_shown() {
+    let Some(folder) = folder_of_the_system() else { return };
+    let world = World::with_key();
+    let home = folder.path().join("homes/ada");
+    for name in ["homes/ada/packs", "homes/ada/conf/autostart", "homes/ada/conf/app", "homes/ada/plain"] {
+        fs::create_dir_all(folder.path().join(name)).unwrap();
+    }
+    succeed({
+        let mut own = Command::new("chown");
+        own.args(["-R", "20001:20001"]).arg(folder.path());
+        own
+    });
+    let path = folder.path().display();
+    let manifest = format!(
+        "name: tester\nversion: '1'\nbase: host\nplugs:\n  system: {{interface: system-files, write: [{path}, {path}/homes]}}\n\
+         \x20 own: {{interface: personal-files, write: [$HOME/packs, $HOME/conf, $HOME/plain, $HOME/conf/app, $HOME/conf/autostart]}}\n\
+         apps: {{tester: {{command: bin/tester, plugs: [system, own]}}}}\nparts: {{p: {{plugin: dump, source: files}}}}\n"
+    );
+    world.project("tester", &manifest, &[("bin/tester", "#!/bin/sh\nexec \"$@\"\n")]);
+    let package = world.build("tester");
+    let pack = |arguments: &[&str]| {
+        let mut command = world.pack(arguments);
+        command
+            .env("HOME", &home)
+            .env("PACK_HOME", home.join("packs"))
+            .env("XDG_CONFIG_HOME", home.join("conf"));
+        command
+    };
+    let fingerprint = out(&succeed(world.pack(["key", "list", "--json"])));
+    let fingerprint: serde_json::Value = serde_json::from_str(&fingerprint).unwrap();
+    let fingerprint = fingerprint[0]["fingerprint"].as_str().unwrap();
+    succeed(pack(&["install", "--yes", "--trust", fingerprint, package.to_str().unwrap()]));
+    let script = r#"
+for place in plain packs conf conf/app conf/autostart; do
+  ( echo x >"$PACK_REAL_HOME/$place/planted" ) 2>/dev/null && echo "$place"
+done
+ls "$1" 2>/dev/null; true
+"#;
+    let run = pack(&["run", "tester", "sh", "-c", script, "sh", &path.to_string()]);
+    let told = out(&succeed(run));
+    // The folders down to what is shown are there, and empty but for that.
+    assert_eq!(told, "plain\nconf/app\nhomes\n");
 }

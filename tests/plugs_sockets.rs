@@ -224,3 +224,23 @@ fn a_service_that_is_not_there_leaves_no_trace() {
     }
     assert!(has("python3"));
 }
+
+/// An app that may write where an agent's socket lies exchanges it for a link to another socket.
+#[test]
+fn a_link_in_place_of_a_socket_in_the_home_is_not_followed() {
+    let world = World::with_key();
+    world.install_tester(&[("ssh-agent", "{}")]);
+    world.write("agent/placeholder", "");
+    let wanted = world.path("run").join("secret");
+    let _listener = std::os::unix::net::UnixListener::bind(&wanted).unwrap();
+    std::os::unix::fs::symlink(&wanted, world.home("agent/sock")).unwrap();
+    let mut run = world.inside("ssh-agent", "[ -S \"$XDG_RUNTIME_DIR/ssh-agent\" ] && echo there; true", &[]);
+    run.env("SSH_AUTH_SOCK", world.home("agent/sock"));
+    assert_eq!(out(&succeed(run)), "");
+    // The socket itself is shown.
+    fs::remove_file(world.home("agent/sock")).unwrap();
+    let _own = std::os::unix::net::UnixListener::bind(world.home("agent/sock")).unwrap();
+    let mut run = world.inside("ssh-agent", "[ -S \"$XDG_RUNTIME_DIR/ssh-agent\" ] && echo there; true", &[]);
+    run.env("SSH_AUTH_SOCK", world.home("agent/sock"));
+    assert_eq!(out(&succeed(run)), "there\n");
+}

@@ -319,8 +319,10 @@ pub enum Access {
     ReadOnly,
     /// For reading and writing.
     ReadWrite,
-    /// A device node.
+    /// A device node, or a folder of them.
     Device,
+    /// A Unix socket, and nothing else: to connect to.
+    Socket,
 }
 
 impl Reason {

@@ -288,7 +288,8 @@ fn become_filter(task: &Task<'_>) -> Result<Infallible, StepError> {
         Address::Path(path) => Some((path.clone(), format!("{UPSTREAM}/{}", socket_name(filtering.bus)))),
         Address::Abstract(_) => None,
     });
-    let shown = root::Small { shown: sockets.collect(), file: ("/.flatpak-info", task.info), tmpfs: SOCKETS };
+    let shown =
+        root::Small { sockets: sockets.collect(), file: ("/.flatpak-info", task.info), tmpfs: SOCKETS };
     let folder = root::assemble_small(&shown)?;
     channel::send(&task.channel, FOLDER, &[folder.as_fd()]).step("pass the folder of sockets on")?;
     drop(folder);

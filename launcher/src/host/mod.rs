@@ -1,6 +1,7 @@
 //! What this host is like: the facts that a plan is made from, and what `pack doctor` looks at ([`abilities`]).
 
 pub mod abilities;
+mod acting;
 mod devices;
 mod places;
 mod session;
@@ -10,12 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use pack_schemas::interface::{Bus, DeviceKind, Grant, Place, Root, UserFolder};
 
 use crate::plan::system::ETC_OF_HOST_BASE;
 
+pub use acting::Acting;
 pub use session::{SoundServer, WaylandServer};
 pub use x11::Display;
 
@@ -36,6 +38,8 @@ pub struct HostFacts {
     pub home: Vec<String>,
     /// Where the folders are that places are relative to; one that the environment does not name is not there.
     pub roots: BTreeMap<Root, String>,
+    /// What acts outside of any sandbox, where a plug shows files.
+    pub acting: Acting,
     /// The user's folders for documents and so on, relative to the home folder.
     pub user_folders: BTreeMap<UserFolder, String>,
     /// Sockets that were found, by where they are shown.
@@ -128,6 +132,7 @@ pub fn gather<'a>(
         home: Vec::new(),
         roots: places::roots(&variables, &user.home),
         user_folders: BTreeMap::new(),
+        acting: Acting::default(),
         sockets: BTreeMap::new(),
         devices: BTreeMap::new(),
         buses: BTreeMap::new(),
@@ -141,10 +146,16 @@ pub fn gather<'a>(
         variables,
         working_folder,
     };
-    if wants(|grant| matches!(grant, Grant::Home { .. } | Grant::UserFolder { .. })) {
-        let (shown, hidden) = home_names(&facts.user.home, &facts.variables)?;
-        facts.user_folders = places::user_folders(&facts.roots, &facts.user.home, &hidden);
-        facts.home = shown;
+    let shows_files =
+        |grant: &Grant| matches!(grant, Grant::Home { .. } | Grant::UserFolder { .. } | Grant::Files { .. });
+    if wants(shows_files) {
+        let home = facts.user.home.clone();
+        facts.acting = acting::find(&facts.variables, &facts.roots, &home);
+        if wants(|grant| matches!(grant, Grant::Home { .. } | Grant::UserFolder { .. })) {
+            let tops = facts.acting.tops(Path::new(&home));
+            facts.user_folders = places::user_folders(&facts.roots, &home, &tops);
+            facts.home = home_names(&home, &tops)?;
+        }
     }
     if wants(|grant| matches!(grant, Grant::X11 { .. })) {
         facts.x11 = x11::find(&facts.variables, &facts.user.home);
@@ -246,58 +257,21 @@ pub(crate) fn top() -> io::Result<BTreeMap<String, TopLink>> {
     Ok(top)
 }
 
-/// Variables that name folders whose contents act outside of any sandbox: programs on PATH, menu entries, autostart,
-/// pack's own state, and sockets, among them those of the keepers, who hand out the devices that every app is served by.
-const ACTING_FOLDERS: &[&str] = &[
-    "PACK_HOME",
-    "PATH",
-    "XDG_CACHE_HOME",
-    "XDG_CONFIG_HOME",
-    "XDG_DATA_HOME",
-    "XDG_RUNTIME_DIR",
-    "XDG_STATE_HOME",
-];
-
 /// The names at the top of the home folder that may be shown: visible folders and files, without those that hold
-/// something which acts outside of the sandbox ([`ACTING_FOLDERS`], and what hidden links point to: `~/.profile` may
-/// be kept in `~/dotfiles`); and the names of those.
-fn home_names(
-    home: &str,
-    variables: &BTreeMap<String, String>,
-) -> io::Result<(Vec<String>, BTreeSet<String>)> {
-    let mut acting: Vec<PathBuf> = ACTING_FOLDERS
-        .iter()
-        .filter_map(|name| variables.get(*name))
-        .flat_map(|value| value.split(':').filter(|path| !path.is_empty()).map(PathBuf::from))
-        .collect();
+/// something which acts outside of the sandbox.
+fn home_names(home: &str, acting: &BTreeSet<String>) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(home)? {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
         let kind = entry.file_type()?;
-        if name.starts_with('.') {
-            acting.extend(kind.is_symlink().then(|| entry.path()));
-        } else if (kind.is_dir() || kind.is_file()) && names.len() < HOME_MOST {
+        let is_shown = !name.starts_with('.') && !acting.contains(&name);
+        if is_shown && (kind.is_dir() || kind.is_file()) && names.len() < HOME_MOST {
             names.push(name);
         }
     }
-    let home = Path::new(home);
-    let real_home = fs::canonicalize(home)?;
-    let acting: BTreeSet<String> =
-        acting.iter().flat_map(|path| tops(path, home).into_iter().chain(tops(path, &real_home))).collect();
-    names.retain(|name| !acting.contains(name));
     names.sort();
-    Ok((names, acting))
-}
-
-/// The name at the top of `home` below which `path` lies, as it is written and as its links lead.
-fn tops(path: &Path, home: &Path) -> Vec<String> {
-    let real = fs::canonicalize(path).ok();
-    [Some(path), real.as_deref()]
-        .into_iter()
-        .flatten()
-        .filter_map(|path| path.strip_prefix(home).ok()?.iter().next()?.to_str().map(str::to_owned))
-        .collect()
+    Ok(names)
 }
 
 /// Looks the user up in /etc/passwd and /etc/group alone: asking every name service would load their libraries into

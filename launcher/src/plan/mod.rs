@@ -173,8 +173,12 @@ fn connected(
         let Some(connection) = connections.get(name).filter(|found| found.is_of(manifest, name, side)) else {
             continue;
         };
-        let grants = interfaces::granted(connection, &manifest.name)
-            .map_err(|source| PlanError::Grant { plug: name.clone(), source })?;
+        let grants = match interfaces::granted(connection, &manifest.name) {
+            Ok(grants) => grants,
+            // An older pack connected it: what it asks for is not given any more, and `pack connections` says so.
+            Err(GrantError::Unknown(_) | GrantError::Attribute(_)) => continue,
+            Err(source) => return Err(PlanError::Grant { plug: name.clone(), source }),
+        };
         plugs.push(ConnectedPlug { name: name.clone(), grants });
     }
     Ok(plugs)

@@ -8,7 +8,7 @@ use pack_schemas::plan::{Access, Content, Entry, Layer, Network, Plan, Source};
 use pack_schemas::state::Connection;
 
 use super::{ImageFacts, PlanError, Request, TopEntry, build};
-use crate::host::{Display, HostFacts, SoundServer, TopLink, User, WaylandServer};
+use crate::host::{Acting, Display, HostFacts, SoundServer, TopLink, User, WaylandServer};
 use crate::interfaces;
 
 mod content;
@@ -42,6 +42,7 @@ fn host() -> HostFacts {
             (Root::Data, "/home/ada/.local/share".to_owned()),
             (Root::Runtime, "/run/user/1000".to_owned()),
         ]),
+        acting: Acting::default(),
         user_folders: BTreeMap::from([(UserFolder::Documents, "Documents".to_owned())]),
         sockets: BTreeMap::from([(
             Place { root: Root::Runtime, path: "ssh-agent".to_owned() },

@@ -40,7 +40,7 @@ pub fn writable(plan: &Plan) -> Vec<&str> {
             content,
             Content::Tmpfs { .. }
                 | Content::Terminals
-                | Content::Bind { access: Shown::ReadWrite | Shown::Device, .. }
+                | Content::Bind { access: Shown::ReadWrite | Shown::Device | Shown::Socket, .. }
                 | Content::Companion { .. }
         ) || matches!(content, Content::Proc)
     };

@@ -218,7 +218,7 @@ fn clone_host(source: &Source, access: Access) -> Result<OwnedFd, StepError> {
         | OpenTreeFlags::AT_RECURSIVE;
     let attributes = match access {
         Access::ReadOnly => MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_RDONLY,
-        Access::ReadWrite => MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
+        Access::ReadWrite | Access::Socket => MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
         Access::Device => MOUNT_ATTR_NOSUID,
     };
     let (tree, path) = match source {
@@ -229,8 +229,26 @@ fn clone_host(source: &Source, access: Access) -> Result<OwnedFd, StepError> {
             (open_tree(found, "", flags).step_on("clone the mount of", path)?, path)
         }
     };
+    expect_kind(&tree, access, path)?;
     restrict_recursively(tree.as_fd(), attributes).step_on("restrict", path)?;
     Ok(tree)
+}
+
+/// What is shown as files is files, and what is shown as a socket is one: whatever was exchanged for it since it was
+/// looked at. The answer for another kind is that of a thing that is not there.
+fn expect_kind(tree: &OwnedFd, access: Access, path: &str) -> Result<(), StepError> {
+    let found = FileType::from_raw_mode(fstat(tree).step_on("look at", path)?.st_mode);
+    let fits = match access {
+        Access::ReadOnly | Access::ReadWrite => matches!(found, FileType::RegularFile | FileType::Directory),
+        Access::Device => {
+            matches!(found, FileType::CharacterDevice | FileType::BlockDevice | FileType::Directory)
+        }
+        Access::Socket => found == FileType::Socket,
+    };
+    match fits {
+        true => Ok(()),
+        false => Err(rustix::io::Errno::NXIO).step_on("show", path),
+    }
 }
 
 /// Opens a path below a folder in which an app may have planted links.
@@ -293,7 +311,7 @@ fn place(places: &mut Places<'_>, entry: &Entry, ready: &Ready, images: &Images)
         (Content::Image { image, path }, _) => images::place(places, *image, path, target, images),
         (Content::Companion { companion: Companion::Bus { bus, .. } }, _) => {
             let source = format!("{BUSES}/{}", socket_name(*bus));
-            let tree = clone_host(&Source::Path(source), Access::ReadOnly)?;
+            let tree = clone_host(&Source::Path(source), Access::Socket)?;
             places.attach(tree.as_fd(), target)
         }
         (Content::Again { path }, _) => {

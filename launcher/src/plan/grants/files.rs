@@ -1,5 +1,7 @@
 //! Plugs that show files, folders and devices of the host's.
 
+use std::path::Path;
+
 use pack_schemas::interface::{DeviceKind, Place, Root, UserFolder};
 use pack_schemas::names::Name;
 use pack_schemas::plan::{Access, Content, Source};
@@ -38,13 +40,10 @@ impl Asked<'_> {
     pub(super) fn files(&mut self, at: &Place, inside: Option<&str>, writable: bool, plug: &Name) {
         let Some(root) = self.request.host.roots.get(&at.root) else { return };
         match at.root {
-            // No app can change anything on the way there.
             Root::Host => {
-                let path = format!("/{}", at.path);
-                let target = inside.map(str::to_owned).or_else(|| self.place_of(&path));
-                let source = Source::Path(path);
+                let target = inside.map(str::to_owned).or_else(|| self.place_of(&format!("/{}", at.path)));
                 let Some(target) = target else { return };
-                self.put(target, Content::Bind { source, access: access(writable), optional: true }, plug);
+                self.below("/", &at.path, Some(&target), writable, plug);
             }
             Root::Runtime => {
                 let own = host::inside(at, self.request.host.user.id);
@@ -59,10 +58,25 @@ impl Asked<'_> {
     /// A path below a folder of the user's, where an app may have planted links. Optional: it may have gone since the
     /// folder was listed.
     fn below(&mut self, folder: &str, path: &str, inside: Option<&str>, writable: bool, plug: &Name) {
+        if !self.may_show(&format!("{}/{path}", folder.trim_end_matches('/')), writable) {
+            return;
+        }
         let source = Source::Beneath { folder: folder.to_owned(), path: path.to_owned() };
         let content = Content::Bind { source, access: access(writable), optional: true };
         let target = inside.map_or_else(|| format!("{folder}/{path}"), str::to_owned);
         self.put(target, content, plug);
+    }
+
+    /// Whether a path may be shown: never one that holds the home folder, which has a plug of its own, nor pack's own state
+    /// or a keeper's socket; and to be changed, none in which something acts outside.
+    fn may_show(&self, path: &str, writable: bool) -> bool {
+        let host = self.request.host;
+        let (shown, home) = (Path::new(path), Path::new(&host.user.home));
+        let pack = Path::new(self.request.data).parent();
+        let runtime = host.roots.get(&Root::Runtime).map(|runtime| Path::new(runtime).join("pack"));
+        let own = pack.into_iter().chain(runtime.as_deref());
+        let touches_own = own.into_iter().any(|own| own.starts_with(shown) || shown.starts_with(own));
+        !home.starts_with(shown) && !touches_own && !(writable && host.acting.would_act(path))
     }
 
     pub(super) fn host_path(&mut self, path: &str, target: &str, plug: &Name) {
@@ -104,7 +118,15 @@ impl Asked<'_> {
         let host = self.request.host;
         let Some(found) = host.sockets.get(inside) else { return };
         let Some(target) = host::inside(inside, host.user.id) else { return };
-        let source = Source::Path(found.clone());
-        self.put(target, Content::Bind { source, access: Access::ReadWrite, optional: true }, plug);
+        self.put(target, socket_at(found, &host.user.home), plug);
     }
+}
+
+/// A socket of the user's or of the system's. In the home folder an app may have planted a link in its place.
+pub(super) fn socket_at(path: &str, home: &str) -> Content {
+    let source = match path.strip_prefix(home).and_then(|rest| rest.strip_prefix('/')) {
+        Some(below) => Source::Beneath { folder: home.to_owned(), path: below.to_owned() },
+        None => Source::Path(path.to_owned()),
+    };
+    Content::Bind { source, access: Access::Socket, optional: true }
 }

@@ -7,6 +7,7 @@ use pack_schemas::names::Name;
 use pack_schemas::plan::{Access, Companion, Content, GrantedRule, Identity, Source};
 
 use super::Asked;
+use super::files::socket_at;
 use crate::host::HostFacts;
 use crate::plan::system::runtime_folder;
 use crate::plan::{ConnectedPlug, Request};
@@ -113,7 +114,7 @@ impl Asked<'_> {
         let socket = format!("X{}", display.number);
         let target = format!("/tmp/.X11-unix/{socket}");
         let source = Source::Beneath { folder: "/tmp/.X11-unix".to_owned(), path: socket };
-        self.put(target, Content::Bind { source, access: Access::ReadWrite, optional: true }, plug);
+        self.put(target, Content::Bind { source, access: Access::Socket, optional: true }, plug);
         if let Some(cookies) = &display.cookies {
             self.put(cookie_path(host.user.id), Content::File { data: cookies.clone() }, plug);
         }
@@ -125,11 +126,7 @@ impl Asked<'_> {
         let Some(server) = &host.wayland else { return };
         let content = match server.knows_sandboxes {
             true => Content::Companion { companion: Companion::Wayland { server: server.socket.clone() } },
-            false => Content::Bind {
-                source: Source::Path(server.socket.clone()),
-                access: Access::ReadWrite,
-                optional: false,
-            },
+            false => socket_at(&server.socket, &host.user.home),
         };
         self.put(wayland_socket(host.user.id), content, plug);
     }

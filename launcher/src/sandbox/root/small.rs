@@ -35,8 +35,8 @@ pub(crate) fn enter_root_with(shown: &[(&str, &str)]) -> Result<(), StepError> {
 
 /// The root folder of a program of the host's that works for an app.
 pub(crate) struct Small<'a> {
-    /// What of the host's is shown beside /usr, read-only, and where.
-    pub(crate) shown: Vec<(String, String)>,
+    /// Sockets of the host's that are shown beside /usr, and where.
+    pub(crate) sockets: Vec<(String, String)>,
     /// A file, and what is in it.
     pub(crate) file: (&'a str, &'a [u8]),
     /// Where a tmpfs lies, the only place that can be written to.
@@ -58,8 +58,8 @@ pub(crate) fn assemble_small(small: &Small<'_>) -> Result<OwnedFd, StepError> {
             mounts.push((clone_host(&Source::Path(path.clone()), Access::ReadOnly)?, path));
         }
     }
-    for (source, target) in &small.shown {
-        mounts.push((clone_host(&Source::Path(source.clone()), Access::ReadOnly)?, target.clone()));
+    for (source, target) in &small.sockets {
+        mounts.push((clone_host(&Source::Path(source.clone()), Access::Socket)?, target.clone()));
     }
     match clone_host(&Source::Path(LIBRARIES.to_owned()), Access::ReadOnly) {
         Ok(mount) => mounts.push((mount, LIBRARIES.to_owned())),
