@@ -76,7 +76,8 @@ impl Asked<'_> {
         let runtime = host.roots.get(&Root::Runtime).map(|runtime| Path::new(runtime).join("pack"));
         let own = pack.into_iter().chain(runtime.as_deref());
         let touches_own = own.into_iter().any(|own| own.starts_with(shown) || shown.starts_with(own));
-        !home.starts_with(shown) && !touches_own && !(writable && host.acting.would_act(path))
+        let would_act = writable && host.acting.would_act(path);
+        !(home.starts_with(shown) || touches_own || would_act)
     }
 
     pub(super) fn host_path(&mut self, path: &str, target: &str, plug: &Name) {
