@@ -194,11 +194,11 @@ fn content(plan: &Plan, content: &Content) -> String {
 fn behind(companion: &Companion) -> String {
     match companion {
         Companion::Sound { server, play, record, .. } => {
-            let what = match (play, record) {
-                (true, true) => "playing and recording",
-                (true, false) => "playing, no recording",
-                (false, _) => "recording, no playing",
+            let side = |plug: &Option<Name>, what: &str| match plug {
+                Some(plug) => format!("{what} (plug {plug})"),
+                None => format!("no {what}"),
             };
+            let what = format!("{}, {}", side(play, "playing"), side(record, "recording"));
             format!("the sound server at {server}, through a filter: {what}")
         }
         Companion::Wayland { server } => {

@@ -234,10 +234,10 @@ pub enum Companion {
         server: String,
         /// Absolute path of the file with the server's cookie, where there is one.
         cookie: Option<String>,
-        /// Sounds can be played.
-        play: bool,
-        /// Sounds can be recorded.
-        record: bool,
+        /// The plug with which sounds can be played; nothing where they cannot.
+        play: Option<Name>,
+        /// The plug with which sounds can be recorded; nothing where they cannot.
+        record: Option<Name>,
     },
     /// The compositor itself, told by its security context protocol that it serves an app in a sandbox.
     Wayland {

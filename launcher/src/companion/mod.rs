@@ -119,7 +119,7 @@ impl Companions {
 fn start(companion: &Companion, plan: &Plan) -> Result<Option<Behind>, StepError> {
     match companion {
         Companion::Sound { server, cookie, play, record } => {
-            let rights = sound::Rights { play: *play, record: *record };
+            let rights = sound::Rights { play: play.is_some(), record: record.is_some() };
             let server = sound::Server::new(server, cookie.as_deref());
             sound::start(&server, rights).map(Behind::Process).map(Some)
         }

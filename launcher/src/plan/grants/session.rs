@@ -136,11 +136,12 @@ impl Asked<'_> {
         let host = self.request.host;
         let Some(server) = &host.sound else { return };
         let target = pulse_socket(host.user.id);
+        let (play, record) = (play.then(|| plug.clone()), record.then(|| plug.clone()));
         if let Some(Content::Companion { companion: Companion::Sound { play: plays, record: records, .. } }) =
             self.entries.get_mut(&target).map(|entry| &mut entry.content)
         {
-            *plays |= play;
-            *records |= record;
+            *plays = plays.take().or(play);
+            *records = records.take().or(record);
             return;
         }
         let (server, cookie) = (server.socket.clone(), server.cookie.clone());
