@@ -101,6 +101,9 @@ fn rights(plan: &Plan, landlock: u32) -> Vec<String> {
         "the terminal: the app gets one of its own, in a session of its own".to_owned(),
         "descriptors: all but the standard streams are closed".to_owned(),
     ];
+    if !plan.limits.is_empty() {
+        lines.push(format!("more than: {}", plan.limits));
+    }
     for (group, plug) in &plan.system_calls {
         lines.push(format!("but not the system calls of the group {group}  [plug {plug}]"));
     }

@@ -28,5 +28,6 @@ pub mod learn;
 pub mod package;
 pub mod plan;
 pub mod sandbox;
+mod scope;
 #[allow(unsafe_code)]
 pub mod sys;

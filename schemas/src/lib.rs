@@ -10,6 +10,7 @@
 //! | [`interface`] | interface definitions, one YAML file each under `schemas/interfaces/` |
 //! | [`system_calls`] | which system calls are refused, `schemas/system-calls.yaml` |
 //! | [`facts`] | what of an image's tree decides how a root folder looks |
+//! | [`limits`] | how much of the machine an app may have |
 //! | [`plan`] | what a launch will do, step by step |
 //! | [`state`] | what is installed, `state.json` |
 //! | [`names`] | checked names, versions, revisions and hashes that the others are made of |
@@ -21,6 +22,7 @@ pub mod desktop;
 pub mod facts;
 pub mod index;
 pub mod interface;
+pub mod limits;
 pub mod manifest;
 pub mod names;
 pub mod package;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::interface::{Bus, BusRule, HostPattern};
+use crate::limits::Limits;
 use crate::names::{Name, PackageName, Revision, Version};
 
 /// The whole of one launch.
@@ -29,6 +30,12 @@ pub struct Plan {
     pub processes: Processes,
     /// The plugs for which the host's IPC namespace is shared; a namespace of its own where there is none.
     pub shared_memory: Vec<Name>,
+    /// How much of the machine the app may have.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
+    /// The private socket of the user's systemd manager, absolute, where one runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manager: Option<String>,
     /// Groups of system calls (`schemas/system-calls.yaml`) that are not refused, and the plug that asked for each.
     pub system_calls: BTreeMap<String, Name>,
     /// What the desktop portal and the message bus know the app as; nothing where it reaches neither.

@@ -46,6 +46,23 @@ impl Connection {
     /// # Errors
     /// The kernel's; `InvalidData` where what answers is no message bus; `TimedOut`.
     pub fn open(address: &Address, patience: Duration) -> Result<Connection, CallError> {
+        let mut connection = Connection::open_direct(address, patience)?;
+        connection.call(&Call {
+            destination: "org.freedesktop.DBus",
+            path: "/org/freedesktop/DBus",
+            interface: "org.freedesktop.DBus",
+            method: "Hello",
+            signature: "",
+            body: &[],
+        })?;
+        Ok(connection)
+    }
+
+    /// Connects to a program that speaks the protocol without a bus in between.
+    ///
+    /// # Errors
+    /// As for [`Connection::open`].
+    pub fn open_direct(address: &Address, patience: Duration) -> Result<Connection, CallError> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket =
             socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(io::Error::from)?;
@@ -55,14 +72,6 @@ impl Connection {
         let stream = UnixStream::from(socket);
         let mut connection = Connection { stream, deadline: Instant::now() + patience, serial: 0 };
         connection.authenticate()?;
-        connection.call(&Call {
-            destination: "org.freedesktop.DBus",
-            path: "/org/freedesktop/DBus",
-            interface: "org.freedesktop.DBus",
-            method: "Hello",
-            signature: "",
-            body: &[],
-        })?;
         Ok(connection)
     }
 
@@ -82,6 +91,22 @@ impl Connection {
                 _ => {}
             }
         }
+    }
+
+    /// Waits for any message: that something has happened there.
+    ///
+    /// # Errors
+    /// [`CallError::Bus`].
+    pub fn wait_for_anything(&mut self) -> Result<(), CallError> {
+        self.receive()?;
+        Ok(())
+    }
+
+    /// Whether who is at the other end has a number among the processes that this one can see: the kernel gives 0 for one that
+    /// has none, and whose numbers mean others.
+    pub fn sees_our_processes(&self) -> bool {
+        let peer = nix::sys::socket::getsockopt(&self.stream, nix::sys::socket::sockopt::PeerCredentials);
+        peer.is_ok_and(|peer| peer.pid() > 0)
     }
 
     /// The mechanism EXTERNAL (specification, "Authentication Protocol"): the kernel tells the bus who this is.

@@ -56,6 +56,8 @@ pub struct HostFacts {
     pub wayland: Option<WaylandServer>,
     /// The sound server.
     pub sound: Option<SoundServer>,
+    /// The private socket of the user's systemd manager.
+    pub manager: Option<String>,
     /// A number for this launch, which no other running app has.
     pub instance: String,
     /// The launcher's process id.
@@ -140,12 +142,14 @@ pub fn gather<'a>(
         x11: None,
         wayland: None,
         sound: None,
+        manager: None,
         instance: instance(),
         launcher: std::process::id(),
         user,
         variables,
         working_folder,
     };
+    facts.manager = session::manager(&facts.roots);
     let shows_files =
         |grant: &Grant| matches!(grant, Grant::Home { .. } | Grant::UserFolder { .. } | Grant::Files { .. });
     if wants(shows_files) {

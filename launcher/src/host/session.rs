@@ -75,6 +75,12 @@ fn local_socket(servers: &str) -> Option<String> {
     })
 }
 
+/// The private socket of the user's systemd manager.
+pub fn manager(roots: &Roots) -> Option<String> {
+    let socket = format!("{}/systemd/private", roots.get(&Root::Runtime)?);
+    is_socket(&socket).then_some(socket)
+}
+
 /// The address of a bus: what the environment says, or its usual place. The session bus tells the one for assistive
 /// technology. Nothing where there is none, or the address is none of this machine.
 pub fn bus(bus: Bus, variables: &Variables, roots: &Roots) -> Option<String> {

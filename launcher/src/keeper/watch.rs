@@ -52,6 +52,11 @@ impl<'a> Watch<'a> {
         Ok(happened)
     }
 
+    /// Tells the user something.
+    pub(crate) fn tell(&mut self, line: &str) {
+        (self.tell)(line);
+    }
+
     /// The keepers that are watched.
     pub fn keepers(&self) -> &[Keeper] {
         &self.keepers

@@ -117,6 +117,8 @@ pub fn build(request: &Request<'_>) -> Result<Plan, PlanError> {
         processes: processes(&plugs),
         shared_memory: plugs_that(&plugs, |grant| matches!(grant, Grant::SharedMemory)),
         system_calls: system_calls(&plugs),
+        limits: app.limits.clone(),
+        manager: request.host.manager.clone(),
         identity,
         links: settings_links(request, &plugs),
         environment: environment::variables(request, app, &plugs, &root, &network),

@@ -60,6 +60,7 @@ fn host() -> HostFacts {
             socket: "/run/user/1000/pulse/native".to_owned(),
             cookie: Some("/home/ada/.config/pulse/cookie".to_owned()),
         }),
+        manager: None,
         instance: "4711".to_owned(),
         launcher: 47,
         working_folder: Some("/home/ada/Documents".to_owned()),

@@ -28,7 +28,8 @@ use pack_schemas::plan::{Network, PROXY_PORT, Plan, Processes};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
 use rustix::process::{
-    DumpableBehavior, Pid, WaitOptions, chdir, ioctl_tiocsctty, set_dumpable_behavior, setsid,
+    DumpableBehavior, Pid, Resource, WaitOptions, chdir, getrlimit, ioctl_tiocsctty, set_dumpable_behavior,
+    setrlimit, setsid,
 };
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 
@@ -58,6 +59,8 @@ const NESTED_MOST: u32 = 64;
 
 /// The message that comes with the sockets of the companions, in the order of the plan, the proxy's last.
 pub const LISTENERS: &[u8] = b"listeners";
+/// The launcher's word that this process is in its control group.
+pub const PLACED: &[u8] = b"placed";
 /// The launcher's answer, when all of them are served.
 pub const SERVED: &[u8] = b"served";
 /// Connections that wait to be accepted.
@@ -85,6 +88,8 @@ pub struct Task<'a> {
     pub user: (u32, u32),
     /// Which calls the launcher is told of.
     pub told: Told<'static>,
+    /// Whether the launcher says when this process is in its control group.
+    pub is_placed: bool,
 }
 
 /// Carries out the task, and ends the process with the app's status, 128 + N for a signal.
@@ -176,6 +181,10 @@ fn start(task: &Task<'_>) -> Result<(Pid, Option<OwnedFd>), StepError> {
     privileges::drop_capabilities()?;
     sys::clone::reset_personality().step("reset the personality")?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).step("close the first process to the app")?;
+    if task.is_placed {
+        wait_for_word(&task.channel, PLACED, "wait for the control group")?;
+    }
+    limit_tasks(task.plan.limits.tasks()).step("limit the number of tasks")?;
     if is_accompanied {
         wait_for_companions(&task.channel)?;
     }
@@ -233,11 +242,34 @@ fn pass_listeners_on(listeners: Vec<OwnedFd>, channel: &OwnedFd) -> Result<(), S
 
 /// No app starts before every socket of its plugs is served by whom the plan says.
 fn wait_for_companions(channel: &OwnedFd) -> Result<(), StepError> {
-    let step = "wait for the companions";
+    wait_for_word(channel, SERVED, "wait for the companions")
+}
+
+fn wait_for_word(channel: &OwnedFd, word: &[u8], step: &str) -> Result<(), StepError> {
     match channel::receive(channel).step(step)? {
-        Some(message) if message.bytes == SERVED => Ok(()),
+        Some(message) if message.bytes == word => Ok(()),
         _ => Err(io::Error::from_raw_os_error(libc::EPIPE)).step(step),
     }
+}
+
+/// Limits how many processes and threads there may be in the app's user namespace, this one among them, and so in all that
+/// it starts. The kernel counts them there by itself since Linux 5.14; before that it would count all of the user's.
+fn limit_tasks(most: u32) -> io::Result<()> {
+    if !counts_by_namespace(rustix::system::uname().release().to_bytes()) {
+        return Ok(());
+    }
+    let mut limit = getrlimit(Resource::Nproc);
+    let least = |now: Option<u64>| Some(now.map_or(most.into(), |now| now.min(most.into())));
+    limit.current = least(limit.current);
+    limit.maximum = least(limit.maximum);
+    Ok(setrlimit(Resource::Nproc, limit)?)
+}
+
+fn counts_by_namespace(release: &[u8]) -> bool {
+    let release = String::from_utf8_lossy(release);
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(5), Some(14))
 }
 
 /// Whether the app is in the host's pid namespace: then the kernel does not end what it leaves behind.

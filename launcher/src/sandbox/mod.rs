@@ -38,6 +38,7 @@ use pack_schemas::plan::{Network, Plan, Processes};
 use crate::companion::Companions;
 use crate::companion::bus::{self, Filter};
 use crate::keeper::Watch;
+use crate::scope::Scope;
 use crate::sys;
 use crate::sys::clone::Side;
 use follow::Followed;
@@ -122,8 +123,11 @@ pub fn run(
     let signals = block_signals().map_err(|error| StepError::new("block signals", None, &error))?;
     let log = listener.bus_log().map_err(|error| StepError::new("make a log", None, &error))?;
     let mut companions = Companions::start(plan, log.as_ref().map(AsFd::as_fd))?;
-    let result = start(plan, images, arguments, terminal.as_ref(), &companions, listener.told()).and_then(
+    let mut scope = Scope::find(plan);
+    let orders = Orders { told: listener.told(), is_placed: scope.is_waited_for() };
+    let result = start(plan, images, arguments, terminal.as_ref(), &companions, orders).and_then(
         |(first, channel)| {
+            place(&mut scope, &first, &channel, plan, watch)?;
             let started = relay::wait_for_start(&channel, watch, &mut companions, &mut listener)
                 .map_err(|error| StepError::new("start the sandbox", None, &error))?;
             drop(channel);
@@ -137,6 +141,36 @@ pub fn run(
     result
 }
 
+/// What the first process is told to do for the launcher.
+struct Orders {
+    told: Told<'static>,
+    is_placed: bool,
+}
+
+/// Has the first process put into its control group, while it makes the root folder, and says so to it.
+fn place(
+    scope: &mut Scope,
+    first: &First,
+    channel: &OwnedFd,
+    plan: &Plan,
+    watch: &mut Watch<'_>,
+) -> Result<(), LaunchError> {
+    let unenforced = scope.place(first.pid.as_raw_nonzero().get().cast_unsigned(), plan);
+    if !unenforced.is_empty() {
+        watch.tell(&format!(
+            "pack: warning: nothing limits {} of `{}` here: no systemd manager of the user's runs, and no control group is \
+             the user's own",
+            unenforced.join(" and "),
+            plan.package
+        ));
+    }
+    if scope.is_waited_for() {
+        // Where it has ended already, its own error tells more.
+        let _ = channel::send(channel, init::PLACED, &[]);
+    }
+    Ok(())
+}
+
 /// Starts the sandbox's first process.
 fn start(
     plan: &Plan,
@@ -144,7 +178,7 @@ fn start(
     arguments: &[OsString],
     terminal: Option<&HostTerminal>,
     companions: &Companions,
-    told: Told<'static>,
+    orders: Orders,
 ) -> Result<(First, OwnedFd), LaunchError> {
     let filter = companions.filter();
     let process_file = filter.map(Filter::process_file).transpose()?.flatten();
@@ -166,7 +200,8 @@ fn start(
                 channel: theirs,
                 status,
                 user,
-                told,
+                told: orders.told,
+                is_placed: orders.is_placed,
             })
         }
         Ok(Side::Parent { pidfd, pid }) => Ok((First { process: pidfd, pid, ended }, ours)),

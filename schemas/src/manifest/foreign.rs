@@ -119,7 +119,6 @@ static KEYS: &[Keys] = &[
             "after",
             "before",
             "health",
-            "limits",
         ],
         Later,
         "there are no services yet: leave it out, and start the app with `pack run` from a unit of your own",

@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::Limits;
 use crate::names::{Architecture, Name, PackageName, Version};
 
 /// A whole manifest.
@@ -164,6 +165,9 @@ pub struct App {
     /// else its HOME.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
+    /// How much of the machine it may have.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
 }
 
 /// A plug or a slot with its interface and attributes.
