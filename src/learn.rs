@@ -57,6 +57,8 @@ struct Report {
     harmless: BTreeMap<&'static str, u64>,
     /// More was named than could be looked at.
     incomplete: bool,
+    /// The host lets nobody read what its processes name; refused calls are all that is known.
+    unreadable: bool,
 }
 
 /// Something that was refused.
@@ -157,6 +159,7 @@ impl Report {
             perhaps: BTreeMap::new(),
             harmless: BTreeMap::new(),
             incomplete: record.overflowed(),
+            unreadable: record.named().next().is_none() && forbids_reading(),
         };
         let declared = declared(app);
         let mut unclear = Vec::new();
@@ -256,6 +259,12 @@ impl Report {
             let calls = join(self.harmless.keys());
             lines.push(format!("harmless, since programs go on without: {calls}"));
         }
+        if self.unreadable {
+            lines.push(
+                "what files and addresses it named could not be read: kernel.yama.ptrace_scope is 3 here"
+                    .to_owned(),
+            );
+        }
         if self.incomplete {
             lines.push(format!(
                 "more than {} files and addresses were named; the rest is not here",
@@ -300,6 +309,11 @@ impl Report {
         }
         lines
     }
+}
+
+/// Whether the host lets nobody read another process's memory (Yama).
+fn forbids_reading() -> bool {
+    std::fs::read("/proc/sys/kernel/yama/ptrace_scope").is_ok_and(|scope| scope.starts_with(b"3"))
 }
 
 fn join<T: ToString>(names: impl IntoIterator<Item = T>) -> String {

@@ -1,6 +1,8 @@
 //! Refused system calls are noticed: an ordinary run that ends badly says so in one line, and nothing else changes.
 
 mod support;
+#[path = "support/terminal.rs"]
+mod terminal;
 
 use std::process::Command;
 
@@ -131,4 +133,20 @@ print syscall(101, 0, 0, 0, 0) == 0 ? "traced\n" : "refused " . ($!+0) . "\n";
     support::succeed(world.pack(["connect", "caller:inner"]));
     let output = world.pack(["run", "caller"]).output().unwrap();
     assert_eq!(out(&output), format!("listens\nnamespace\nrefused {EPERM}\n"), "{}", err(&output));
+}
+
+/// An app that ends with a status of its own may have meant it: without refusals only a person at a terminal is told.
+#[test]
+fn a_person_is_told_of_a_plug_that_is_not_connected_and_a_script_is_not() {
+    let world = world("home");
+    support::succeed(world.pack(["disconnect", "caller:home"]));
+    assert_eq!(run(&world, &[], &["1"]).0, "");
+    let (status, shown) = terminal::on_terminal(&world, &["run", "caller", "--", "1"], "");
+    assert_eq!(status, Some(1));
+    assert!(
+        shown.contains("pack: hint: the plug `home` is not connected; `pack connect caller:home`"),
+        "{shown}"
+    );
+    let (status, shown) = terminal::on_terminal(&world, &["run", "caller", "--", "0"], "");
+    assert_eq!((status, shown.contains("hint")), (Some(0), false), "{shown}");
 }
