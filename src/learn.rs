@@ -248,7 +248,10 @@ impl Report {
         }
         if !self.plugs.is_empty() {
             lines.push(format!("to declare in pack.yaml, under `apps`, `{}`:", app.name));
-            lines.push(format!("  plugs: [{}]", join(self.plugs.keys())));
+            // With those that are there already: the line can take the place of the old one.
+            let there = app.manifest.apps.get(app.name).map(|app| app.plugs.iter()).into_iter().flatten();
+            let all: BTreeSet<&Name> = self.plugs.keys().chain(there).collect();
+            lines.push(format!("  plugs: [{}]", join(all)));
             lines.extend(declarations(&self.plugs));
         }
         if !self.perhaps.is_empty() {
