@@ -168,8 +168,9 @@ fn launch(arguments: &Arguments, context: &Context) -> Result<ExitCode, Failure>
     };
     let images = Images { package, base, providers };
     let result = sandbox::run(&plan, images, arguments.of_app(), &mut watch, notice);
-    watch.end();
-    match result {
+    // What was learnt is judged by looking into the mounts: they are served as long as the keepers have a user.
+    let keepers = watch.end();
+    let ended = match result {
         Ok(status) => {
             let manifest = &opened.package.envelope().manifest;
             let connections = &opened.state.connections;
@@ -183,7 +184,9 @@ fn launch(arguments: &Arguments, context: &Context) -> Result<ExitCode, Failure>
             Ok(ExitCode::from(status))
         }
         Err(error) => Err(not_launched(&plan, &error, arguments.learn)),
-    }
+    };
+    drop(keepers);
+    ended
 }
 
 fn parse_target(target: &str) -> Result<(PackageName, Option<Name>), Failure> {
