@@ -269,3 +269,78 @@ fn a_file_that_a_person_chose_arrives_under_the_apps_own_id() {
     let other = inside(&session, "other.other", &format!("cat {shown}"));
     assert!(!other.contains("Dear"), "{other}");
 }
+
+/// Debian's Chromium, its own sandbox on, loads a page from a loopback server; a person saves it in the portal's dialog, in
+/// a folder of the home that the app cannot see.
+#[test]
+fn a_browser_saves_a_page_where_a_person_says_and_sees_nothing_else_there() {
+    let world = World::with_key();
+    let x = XServer::start(&world);
+    let session = session(&world, &x);
+    let rest = "plugs: {browser-support: {allow-sandbox: true}}\n";
+    let plugs = "plugs: [browser-support, desktop, network, opengl, x11]";
+    install_runner(&world, "browser", &[("browser", plugs)], rest);
+    world.write("Saved/private.txt", "private");
+    let page = serve("<title>Test page</title><p>A page to keep</p>");
+    let script = format!(
+        "exec /usr/lib/chromium/chromium --ozone-platform=x11 --disable-gpu --no-first-run --disable-background-networking \
+         --disable-component-update --disable-sync --password-store=basic --user-data-dir=$HOME/chromium {page}"
+    );
+    let (app, _lines) = start(&session, "browser.browser", &script);
+    let _app = Running(app);
+    let tool = |arguments: &[&str]| out(&x.tool("xdotool").args(arguments).output().unwrap());
+    let find =
+        |name: &str| tool(&["search", "--onlyvisible", "--name", name]).lines().next().map(str::to_owned);
+    // Of the portal's own back end: the browser's windows have its own class.
+    let dialog = || {
+        let found = tool(&["search", "--onlyvisible", "--class", "xdg-desktop-portal-gtk"]);
+        found.lines().next().map(str::to_owned)
+    };
+    let mut window = None;
+    eventually("the page", || {
+        window = find("Test page");
+        window.is_some()
+    });
+    let window = window.unwrap();
+    let path = world.home("Saved/kept.html");
+    eventually("the dialog", || {
+        tool(&["windowfocus", "--sync", &window]);
+        tool(&["key", "ctrl+s"]);
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        dialog().is_some()
+    });
+    tool(&["windowfocus", "--sync", &dialog().unwrap()]);
+    eventually("the end of the dialog", || {
+        tool(&["key", "ctrl+a"]);
+        tool(&["type", "--delay", "30", path.to_str().unwrap()]);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        tool(&["key", "Return"]);
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        dialog().is_none()
+    });
+    eventually("the saved page", || {
+        std::fs::read_to_string(&path).is_ok_and(|text| text.contains("A page to keep"))
+    });
+    let seen =
+        inside(&session, "browser.browser", "cat \"$PACK_REAL_HOME/Saved/private.txt\" 2>/dev/null; true");
+    assert!(!seen.contains("private"), "{seen}");
+}
+
+/// Serves one page on the loopback address; gives its address.
+fn serve(page: &'static str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let length = page.len();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\nConnection: close"
+            );
+            let _ = write!(stream, "{head}\r\n\r\n{page}");
+        }
+    });
+    format!("http://{address}/")
+}

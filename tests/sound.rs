@@ -396,5 +396,8 @@ fn explain_names_the_filter() {
     let world = world();
     let _server = pulseaudio(&world);
     let explained = out(&succeed(world.pack(["run", "--explain", "sound.play"])));
-    assert!(explained.contains("through a filter: playing (plug audio-playback), no recording"), "{explained}");
+    assert!(
+        explained.contains("through a filter: playing (plug audio-playback), no recording"),
+        "{explained}"
+    );
 }
