@@ -521,3 +521,33 @@ fn without_a_filter_that_works_an_app_with_a_bus_is_not_started() {
     assert!(err(&output).contains("cannot run `/usr/bin/xdg-dbus-proxy`"), "{}", err(&output));
     assert!(std::fs::read_dir(world.path("run/.flatpak")).unwrap().next().is_none());
 }
+
+#[test]
+fn a_filter_that_does_not_get_ready_is_not_waited_for_without_end() {
+    if !support::is_root() {
+        return support::skip("a filter that hangs is put in its place by root");
+    }
+    let world = World::with_key();
+    let _session = Session::start(&world, &[]);
+    install(&world, &[("inhibit", "plugs: [screen-inhibit-control]")], "");
+    let stuck = world.write_program("stuck", "#!/bin/sh\nexec sleep 100\n");
+    let begun = std::time::Instant::now();
+    let output = with_filter(&world, stuck.to_str().unwrap(), "echo started").output().unwrap();
+    let told = err(&output);
+    assert!(
+        told.contains("cannot start the filter of the message buses") && told.contains("timed out"),
+        "{told}"
+    );
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30) && out(&output).is_empty(), "{told}");
+    // It does not outlive the launcher either.
+    let left = || {
+        let mark = format!("XDG_RUNTIME_DIR={}", world.path("run").display());
+        std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+            let path = entry.path();
+            let environment = std::fs::read(path.join("environ")).unwrap_or_default();
+            std::fs::read(path.join("comm")).is_ok_and(|name| name == b"sleep\n")
+                && String::from_utf8_lossy(&environment).contains(&mark)
+        })
+    };
+    eventually("the end of the filter", || !left());
+}

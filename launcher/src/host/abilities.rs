@@ -3,10 +3,12 @@
 //! `pack doctor` shows all of them; `pack run` looks here when a step of a launch has failed, to name the cause.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
@@ -215,15 +217,34 @@ const BUS_FILTER_LEAST: [u32; 3] = [0, 1, 4];
 
 fn bus_filter() -> Finding {
     let Some(program) = bus::program() else { return missing("it is not installed", MEND_BUS_FILTER) };
-    let output = std::process::Command::new(program).arg("--version").env_clear().output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    match version(&text) {
+    match version(&told_version(program).unwrap_or_default()) {
         Some(found) if found >= BUS_FILTER_LEAST => {
             Finding::Works(format!("version {}", found.map(|number| number.to_string()).join(".")))
         }
         Some(_) => missing("rules can be got round in this version", MEND_BUS_FILTER),
         None => missing("it does not tell its version", MEND_BUS_FILTER),
     }
+}
+
+/// How long a program has for telling its version; one that hangs is one that does not work.
+const PATIENCE: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
+
+/// What a program prints when it is asked for its version: as much as it writes at once.
+fn told_version(program: &str) -> io::Result<String> {
+    let mut command = Command::new(program);
+    command.arg("--version").env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn()?;
+    let mut bytes = [0; 256];
+    let told = match &mut child.stdout {
+        Some(stdout) => match poll(&mut [PollFd::new(stdout, PollFlags::IN)], Some(&PATIENCE)) {
+            Ok(1) => stdout.read(&mut bytes),
+            _ => Err(io::ErrorKind::TimedOut.into()),
+        },
+        None => Err(io::ErrorKind::BrokenPipe.into()),
+    };
+    child.kill()?;
+    child.wait()?;
+    Ok(String::from_utf8_lossy(&bytes[..told?]).into_owned())
 }
 
 /// The version at the end of the line `xdg-dbus-proxy 0.1.4`.

@@ -193,7 +193,9 @@ pub fn gather<'a>(
 
 impl HostFacts {
     fn find_bus(&mut self, bus: Bus) {
-        if let Some(address) = session::bus(bus, &self.variables, &self.roots) {
+        if !self.buses.contains_key(&bus)
+            && let Some(address) = session::bus(bus, &self.variables, &self.roots)
+        {
             self.buses.insert(bus, address);
         }
     }
