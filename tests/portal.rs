@@ -250,10 +250,12 @@ fn a_file_that_a_person_chose_arrives_under_the_apps_own_id() {
             .to_owned();
         !window.is_empty()
     });
-    tool(&["windowfocus", "--sync", &window]);
     let path = letter.to_str().unwrap();
     eventually("the end of the dialog", || {
-        tool(&["type", "--delay", "30", path]);
+        // No window manager gives it the keyboard. What an attempt that came too early has left is typed over.
+        tool(&["windowfocus", &window]);
+        tool(&["key", "ctrl+a"]);
+        tool(&["type", "--delay", "40", path]);
         std::thread::sleep(std::time::Duration::from_millis(500));
         tool(&["key", "Return"]);
         std::thread::sleep(std::time::Duration::from_secs(1));
