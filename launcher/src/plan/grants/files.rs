@@ -47,7 +47,12 @@ impl Asked<'_> {
             }
             Root::Runtime => {
                 let own = host::inside(at, self.request.host.user.id);
-                self.below(&root.clone(), &at.path, inside.or(own.as_deref()), writable, plug);
+                let root = root.clone();
+                // Only definitions name something here, a file and not a folder where it can be changed: that all of the
+                // runtime folder acts outside is for what a package lists.
+                if self.may_show(&format!("{root}/{}", at.path), false) {
+                    self.show(&root, &at.path, inside.or(own.as_deref()), writable, plug);
+                }
             }
             Root::Home | Root::Config | Root::Data => {
                 self.below(&root.clone(), &at.path, inside, writable, plug);
@@ -61,6 +66,10 @@ impl Asked<'_> {
         if !self.may_show(&format!("{}/{path}", folder.trim_end_matches('/')), writable) {
             return;
         }
+        self.show(folder, path, inside, writable, plug);
+    }
+
+    fn show(&mut self, folder: &str, path: &str, inside: Option<&str>, writable: bool, plug: &Name) {
         let source = Source::Beneath { folder: folder.to_owned(), path: path.to_owned() };
         let content = Content::Bind { source, access: access(writable), optional: true };
         let target = inside.map_or_else(|| format!("{folder}/{path}"), str::to_owned);
