@@ -1,6 +1,6 @@
 //! Tells a plan as a person would: each namespace, mount, variable and rule, and what asked for it.
 
-use pack_launcher::sandbox::landlock::restricts_files;
+use pack_launcher::sandbox::landlock::{NESTED_MOUNTS, restricts_files};
 use pack_schemas::interface::{Bus, BusRule, HostPattern};
 use pack_schemas::names::Name;
 use pack_schemas::plan::{
@@ -106,6 +106,11 @@ fn rights(plan: &Plan, landlock: u32) -> Vec<String> {
     }
     for (group, plug) in &plan.system_calls {
         lines.push(format!("but not the system calls of the group {group}  [plug {plug}]"));
+    }
+    if let (false, Some(plug)) = (restricts_files(plan), plan.system_calls.get(NESTED_MOUNTS)) {
+        lines.push(format!(
+            "NOT writing where it says so alone, and changing mounts (Landlock), since it makes mounts of its own  [plug {plug}]"
+        ));
     }
     lines.extend(wall(plan).into_iter().map(|(version, right)| match landlock >= version {
         true => format!("{right} (Landlock)"),

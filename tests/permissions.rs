@@ -64,12 +64,44 @@ fn a_plug_that_asks_for_more_than_it_had_is_asked_about_again() {
 }
 
 #[test]
+fn named_hosts_and_offered_ports_are_no_plugs_of_one_app() {
+    let world = World::with_key();
+    let build = |apps: &str| {
+        let manifest = format!(
+            "name: asker\nversion: '1'\nbase: host\nplugs: {{net: {{interface: network, hosts: [example.org]}}}}\n\
+             apps:\n{apps}parts: {{p: {{plugin: dump, source: files}}}}\n"
+        );
+        world.project("asker", &manifest, &[("bin/x", "")]);
+        world.pack(["build".as_ref(), world.home("asker").as_os_str()])
+    };
+    let said = err(&fail(build("  asker: {command: bin/x, plugs: [net, network-bind]}\n"), 1));
+    assert!(
+        said.contains("pack.yaml:6:40") && said.contains("the hosts of `net` cannot be kept to"),
+        "{said}"
+    );
+    // Each in an app of its own is another thing.
+    let apart =
+        "  asker: {command: bin/x, plugs: [net]}\n  server: {command: bin/x, plugs: [network-bind]}\n";
+    succeed(build(apart));
+}
+
+#[test]
 fn attributes_are_checked_where_they_are_written() {
     let world = World::with_key();
     for (declared, place, words) in [
         ("plugs: {asker: {interface: network, prots: 1}}", "prots", "has no attribute `prots`"),
         ("plugs: {asker: {interface: network, ports: [0]}}", "[0]", "write ports from 1 to 65535"),
         ("plugs: {asker: {interface: network, hosts: ['a b']}}", "['a b']", "it is no host"),
+        // Nothing would be a limit that limits nothing.
+        ("plugs: {asker: {interface: network, hosts: []}}", "hosts", "the list is empty"),
+        ("plugs: {asker: {interface: network, ports: []}}", "ports", "the list is empty"),
+        ("plugs: {asker: {interface: personal-files, read: []}}", "", "the list is empty"),
+        // What the manifest says is quoted, and turns no line around.
+        (
+            "plugs: {asker: {interface: system-files, read: [\"/dev/\\u202Eads\"]}}",
+            "\\u{202e}ads",
+            "acts outside",
+        ),
         (
             "plugs: {asker: {interface: personal-files, write: ['$HOME/.config/autostart/x']}}",
             "",
@@ -116,6 +148,7 @@ fn attributes_are_checked_where_they_are_written() {
         world.project("asker", &manifest, &[("bin/x", "")]);
         let said = err(&fail(world.pack(["build".as_ref(), world.home("asker").as_os_str()]), 1));
         let words = if slot { "apps cannot offer the interface" } else { words };
+        assert!(!said.contains('\u{202e}'), "{declared}: {said}");
         assert!(
             said.contains(words) && said.contains(place) && said.contains("pack.yaml:4:"),
             "{declared}: {said}"

@@ -1,6 +1,8 @@
 //! Plugs that show or give other processes of the host.
 
 mod support;
+#[path = "support/x_server.rs"]
+mod x_server;
 
 use std::process::{Child, Command, Stdio};
 
@@ -88,6 +90,39 @@ fn what_an_app_with_process_control_leaves_behind_ends_with_it() {
     let mut list = Command::new("pgrep");
     list.args(["-f", "^sleep 3518"]);
     assert_eq!(out(&list.output().unwrap()), "");
+}
+
+/// With these together nothing is left for Landlock to take away; what keeps other processes closed is still there.
+#[test]
+fn process_control_with_all_that_opens_landlock_reads_none_of_the_users_processes() {
+    let world = World::with_key();
+    let manifest = "name: tester\nversion: '1'\nbase: host\napps:\n  \
+        tester: {command: bin/tester, plugs: [process-control, fuse, network, network-bind, x11]}\n  \
+        inside: {command: bin/tester, plugs: [process-control, fuse, x11]}\n\
+        parts:\n  tester: {plugin: dump, source: files}\n";
+    world.project("tester", manifest, &[("bin/tester", "#!/bin/sh\nexec \"$@\"\n")]);
+    world.install("tester");
+    let x = x_server::XServer::start(&world);
+    let mut outsider = Outsider::new(&world);
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port().to_string();
+    let script = format!(
+        "{LOOK}\nxdpyinfo >/dev/null && echo shows\n\
+        python3 -c 'import socket, sys; socket.create_connection((\"127.0.0.1\", int(sys.argv[1])))' $2 2>/dev/null && echo connects\n\
+        python3 -c 'import ctypes; c = ctypes.CDLL(None); print(c.unshare(0x10020000), c.mount(b\"/usr\", b\"/tmp\", None, 4096, None))'"
+    );
+    for (app, connects) in [("tester", "connects\n"), ("inside", "")] {
+        let mut run = world.inside(app, &script, &[&outsider.pid(), &port]);
+        run.env("DISPLAY", &x.name).env("XAUTHORITY", &x.authority);
+        let told = out(&support::succeed(run));
+        assert_eq!(told, format!("sleep 3517 sees\nsignals\nshows\n{connects}0 0\n"), "{app}");
+    }
+    outsider.0.kill().unwrap();
+    let explained = out(&support::succeed(world.pack(["run", "--explain", "tester.tester"])));
+    assert!(
+        explained.contains("NOT writing where it says so alone") && explained.contains("[plug fuse]"),
+        "{explained}"
+    );
 }
 
 #[test]

@@ -77,6 +77,32 @@ fn without_the_plug_or_a_compositor_there_is_no_socket() {
     assert!(!inside(&world, "shown", &look).status().unwrap().success());
 }
 
+/// An app that would have X11 where there is no Wayland, and a display. (Nothing needs to serve that for the variable.)
+#[test]
+fn a_compositor_that_does_not_answer_is_no_reason_for_x11() {
+    let world = World::with_key();
+    let manifest = "name: window\nversion: '1'\nbase: host\napps:\n  \
+        shown: {command: bin/run, plugs: [wayland, fallback-x11]}\nparts:\n  window: {plugin: dump, source: files}\n";
+    world.project("window", manifest, &[("bin/run", "#!/bin/sh\nexec \"$@\"\n")]);
+    world.install("window");
+    let socket = world.path("run/wayland-7");
+    let look = || {
+        let mut look = inside(
+            &world,
+            "shown",
+            &["sh", "-c", "echo ${DISPLAY-none}; test -S $XDG_RUNTIME_DIR/wayland-0"],
+        );
+        out(&look.env("DISPLAY", ":7").output().unwrap())
+    };
+    assert_eq!(look(), ":7\n");
+    let silent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(look(), "none\n");
+    // What a compositor has left behind is none.
+    drop(silent);
+    assert_eq!(look(), ":7\n");
+}
+
 #[test]
 fn a_compositor_that_knows_sandboxes_is_told_of_the_app() {
     let world = world();

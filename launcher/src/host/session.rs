@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt;
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ use crate::dbus::{Address, Call, Connection, Received};
 pub struct WaylandServer {
     /// Absolute path of its socket.
     pub socket: String,
-    /// Whether it can be told that a client is an app in a sandbox (security-context-v1).
-    pub knows_sandboxes: bool,
+    /// Whether it can be told that a client is an app in a sandbox (security-context-v1); nothing where it does not answer,
+    /// and nobody knows what it would have to be told.
+    pub knows_sandboxes: Option<bool>,
 }
 
 /// A sound server that speaks PulseAudio's protocol.
@@ -48,9 +50,15 @@ pub fn compositor(variables: &Variables, roots: &Roots) -> Option<WaylandServer>
         true => display.to_owned(),
         false => format!("{}/{display}", roots.get(&Root::Runtime)?),
     };
-    // One that does not answer is none: what it would have to be told is not known.
-    let knows_sandboxes = is_socket(&socket).then(|| wayland::knows_sandboxes(&socket).ok())??;
-    Some(WaylandServer { socket, knows_sandboxes })
+    if !is_socket(&socket) {
+        return None;
+    }
+    match wayland::knows_sandboxes(&socket) {
+        // Nobody listens: a socket that a compositor has left behind.
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => None,
+        // One that is slow is there all the same, and no app gets X11 for its not answering.
+        answer => Some(WaylandServer { socket, knows_sandboxes: answer.ok() }),
+    }
 }
 
 /// The sound server of `PULSE_SERVER`, or the one in the runtime folder (pulse-client.conf(5)).

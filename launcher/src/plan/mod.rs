@@ -209,9 +209,10 @@ fn network(plugs: &[ConnectedPlug]) -> Network {
         }
     }
     let (hosts, ports) = (all_hosts.unwrap_or_default(), all_ports.unwrap_or_default());
-    // Who offers something on the host's network is in it, and there no rule can tell hosts apart.
-    match hosts.is_empty() || may_bind {
-        true => Network::Host { connect: may_connect && hosts.is_empty(), ports, bind: may_bind, because },
+    // On the host's network no rule tells hosts apart: where hosts are named the app stays out of it, and what it offers is
+    // offered to itself.
+    match hosts.is_empty() {
+        true => Network::Host { connect: may_connect, ports, bind: may_bind, because },
         false => Network::Hosts { hosts, ports, because },
     }
 }

@@ -13,7 +13,8 @@ use std::io;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd,
-    PathFdError, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
+    PathFdError, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus,
+    Scope,
 };
 use pack_schemas::plan::{Access as Shown, Content, Network, Plan, Processes};
 
@@ -24,11 +25,20 @@ const NEWEST: ABI = ABI::V6;
 /// Before this version renaming from one folder to another is refused to everyone who is restricted in files at all.
 const FIRST_WITH_RENAMES: u32 = 2;
 
+/// The first version that knows more than files. Before it everyone who is restricted at all is refused mounts.
+const FIRST_WITH_TCP: u32 = 4;
+/// The first version with scopes.
+const FIRST_WITH_SCOPES: u32 = 6;
+
+/// The group of system calls with which an app makes mounts.
+pub const NESTED_MOUNTS: &str = "nested-mounts";
+
 /// The version of Landlock that a plan cannot do without; 0 where it can.
 pub fn needed(plan: &Plan) -> u32 {
     match plan.processes {
         // Its rule against looking into other processes is what keeps their memory and their root folders closed.
-        Processes::Seen { .. } | Processes::Shared { .. } => FIRST_WITH_RENAMES,
+        Processes::Seen { .. } | Processes::Shared { .. } if restricts_files(plan) => FIRST_WITH_RENAMES,
+        Processes::Seen { .. } | Processes::Shared { .. } => FIRST_WITH_TCP,
         Processes::Own => 0,
     }
 }
@@ -49,7 +59,7 @@ pub fn writable(plan: &Plan) -> Vec<&str> {
 
 /// Whether files are restricted: not where the app makes mounts of its own, which the kernel would refuse then.
 pub fn restricts_files(plan: &Plan) -> bool {
-    !plan.system_calls.contains_key("nested-mounts")
+    !plan.system_calls.contains_key(NESTED_MOUNTS)
 }
 
 /// Puts the calling process, and all that it starts, behind the wall. `version` is the kernel's.
@@ -76,11 +86,24 @@ enum WallError {
     Ruleset(#[from] RulesetError),
     #[error(transparent)]
     Path(#[from] PathFdError),
+    /// The kernel knows none of the rules.
+    #[error("the kernel enforces nothing of it")]
+    NotEnforced,
 }
 
 fn enforce(plan: &Plan, version: u32) -> Result<(), WallError> {
     let files = restricts_files(plan) && version >= FIRST_WITH_RENAMES;
-    let (connect, bind) = tcp(&plan.network);
+    let (mut connect, bind) = tcp(&plan.network);
+    let scopes = scopes(plan);
+    let is_needed = needed(plan) > 0;
+    let closes_tcp = connect != Tcp::Open || bind != Tcp::Open;
+    let has_rules = files
+        || closes_tcp && version >= FIRST_WITH_TCP
+        || !scopes.is_empty() && version >= FIRST_WITH_SCOPES;
+    // Who is behind no rule at all is not behind the one about other processes.
+    if is_needed && !has_rules {
+        connect = Tcp::Each;
+    }
     let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
     if files {
         ruleset = ruleset.handle_access(AccessFs::from_all(NEWEST))?;
@@ -95,29 +118,52 @@ fn enforce(plan: &Plan, version: u32) -> Result<(), WallError> {
     if !closed.is_empty() {
         ruleset = ruleset.handle_access(closed)?;
     }
-    if !matches!(plan.processes, Processes::Shared { .. }) {
-        ruleset = ruleset.scope(Scope::Signal)?;
+    if !scopes.is_empty() {
+        ruleset = ruleset.scope(scopes)?;
     }
-    if plan.abstract_sockets_shut {
-        ruleset = ruleset.scope(Scope::AbstractUnixSocket)?;
+    if !files && closed.is_empty() && scopes.is_empty() {
+        return Ok(()); // There is nothing to take away, and nothing that needs it.
     }
     let mut ruleset = ruleset.create()?;
     if files {
         ruleset = open_files(ruleset, plan)?;
     }
-    if let Tcp::Ports(ports) = connect {
-        for port in ports {
-            ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
-        }
+    match connect {
+        Tcp::Ports(ports) => ruleset = open_ports(ruleset, ports.iter().copied())?,
+        Tcp::Each => ruleset = open_ports(ruleset, 0..=u16::MAX)?,
+        Tcp::Open | Tcp::Closed => {}
     }
-    ruleset.restrict_self()?;
-    Ok(())
+    let enforced = ruleset.restrict_self()?.ruleset;
+    match is_needed && enforced == RulesetStatus::NotEnforced {
+        true => Err(WallError::NotEnforced),
+        false => Ok(()),
+    }
+}
+
+fn open_ports(
+    mut ruleset: RulesetCreated,
+    ports: impl Iterator<Item = u16>,
+) -> Result<RulesetCreated, WallError> {
+    for port in ports {
+        ruleset = ruleset.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
+    }
+    Ok(ruleset)
+}
+
+/// What is kept inside of the sandbox.
+fn scopes(plan: &Plan) -> BitFlags<Scope> {
+    let mut scopes = BitFlags::<Scope>::empty();
+    scopes.set(Scope::Signal, !matches!(plan.processes, Processes::Shared { .. }));
+    scopes.set(Scope::AbstractUnixSocket, plan.abstract_sockets_shut);
+    scopes
 }
 
 /// What may be done with TCP in one direction.
 #[derive(PartialEq, Eq)]
 enum Tcp<'a> {
     Open,
+    /// To every port, by a rule each: the same, said in the words of a restriction.
+    Each,
     Ports(&'a [u16]),
     Closed,
 }

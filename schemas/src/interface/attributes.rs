@@ -143,6 +143,10 @@ pub(super) fn items<'a>(name: &str, value: &'a Value) -> Result<Vec<&'a str>, At
     if list.len() > ITEMS_MOST {
         return Err(wrong(name, format!("it has more than {ITEMS_MOST} items")));
     }
+    // No limit at all is written by leaving the attribute out.
+    if list.is_empty() {
+        return Err(wrong(name, "the list is empty"));
+    }
     let text = |item: &'a Value| item.as_str().filter(|text| is_plain(text, PATH_LONGEST));
     list.into_iter()
         .map(|item| text(item).ok_or_else(|| wrong(name, "write a text, or a list of texts")))
@@ -176,6 +180,9 @@ fn port_list(name: &str, value: &Value) -> Result<Vec<u16>, AttributeError> {
         Value::Array(_) => return Err(wrong(name, format!("it has more than {ITEMS_MOST} items"))),
         one => vec![one],
     };
+    if list.is_empty() {
+        return Err(wrong(name, "the list is empty"));
+    }
     let port =
         |item: &Value| item.as_u64().and_then(|number| u16::try_from(number).ok()).filter(|port| *port > 0);
     list.into_iter()

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::part::{self, Part};
 use super::{App, Base, CheckError, Manifest, PackageType, Plug, RootFs};
-use crate::interface::{AttributeError, Side, definitions};
+use crate::interface::{AttributeError, Grant, Side, definitions};
 use crate::names::Name;
 use crate::text::visible;
 
@@ -167,13 +167,39 @@ impl Manifest {
                 Side::Plug => ("plugs", &self.plugs),
                 Side::Slot => ("slots", &self.slots),
             };
-            let finding = Finding::new(format!("cannot be used: {error}"));
+            // It quotes the manifest.
+            let finding = Finding::new(format!("cannot be used: {}", visible(&error.to_string())));
             return match declared.get(name) {
                 Some(plug) => under(key, under(name.as_str(), Err(at_attribute(finding, plug, &error)))),
                 None => under("apps", under(app, under(key, Err(finding.at_member(name))))),
             };
         }
-        Ok(())
+        self.apps.iter().try_for_each(|(name, app)| {
+            under("apps", under(name.as_str(), under("plugs", self.check_network(app))))
+        })
+    }
+
+    /// Named hosts are kept to in a network of the app's own, where nobody else is whom it could offer something.
+    fn check_network(&self, app: &App) -> Checked {
+        let plug_that = |grants: &dyn Fn(&Grant) -> bool| {
+            app.plugs.iter().find(|name| {
+                let definition = definitions::find(&self.interface_of(name)).ok().flatten();
+                let resolved = definition.and_then(|definition| {
+                    definition.resolve(Side::Plug, &self.name, &self.attributes_of(name)).ok()
+                });
+                resolved.into_iter().flatten().any(|grant| grants(&grant))
+            })
+        };
+        let limited = plug_that(&|grant| matches!(grant, Grant::Network { hosts, .. } if !hosts.is_empty()));
+        let offering = plug_that(&|grant| matches!(grant, Grant::Network { bind: true, .. }));
+        match (limited, offering) {
+            (Some(limited), Some(offering)) => Err(Finding::new(format!(
+                "offers services on the host's network, where the hosts of `{limited}` cannot be kept to: \
+                 leave out one of the two, or `hosts`"
+            ))
+            .at_member(offering)),
+            _ => Ok(()),
+        }
     }
 
     fn check_texts(&self) -> Checked {

@@ -125,8 +125,11 @@ impl Asked<'_> {
         let host = self.request.host;
         let Some(server) = &host.wayland else { return };
         let content = match server.knows_sandboxes {
-            true => Content::Companion { companion: Companion::Wayland { server: server.socket.clone() } },
-            false => socket_at(&server.socket, &host.user.home),
+            None => return,
+            Some(true) => {
+                Content::Companion { companion: Companion::Wayland { server: server.socket.clone() } }
+            }
+            Some(false) => socket_at(&server.socket, &host.user.home),
         };
         self.put(wayland_socket(host.user.id), content, plug);
     }
