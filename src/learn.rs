@@ -13,7 +13,8 @@ use pack_launcher::host::{self, HostFacts, Surroundings};
 use pack_launcher::interfaces;
 use pack_launcher::learn::judge::{Refusal, judge};
 use pack_launcher::learn::plugs::{self, Plug};
-use pack_launcher::learn::{Record, Wanted, addresses};
+use pack_launcher::learn::{Record, Wanted, addresses, observes};
+use pack_launcher::sandbox::landlock::NESTED_MOUNTS;
 use pack_schemas::interface::{Grant, Interface, Side};
 use pack_schemas::manifest::Manifest;
 use pack_schemas::names::Name;
@@ -59,6 +60,9 @@ struct Report {
     incomplete: bool,
     /// The host lets nobody read what its processes name; refused calls are all that is known.
     unreadable: bool,
+    /// Why files and addresses that allowed calls named were not looked at, or not to the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_looked_at: Option<String>,
 }
 
 /// Something that was refused.
@@ -159,7 +163,8 @@ impl Report {
             perhaps: BTreeMap::new(),
             harmless: BTreeMap::new(),
             incomplete: record.overflowed(),
-            unreadable: record.named().next().is_none() && forbids_reading(),
+            unreadable: observes(plan) && record.named().next().is_none() && forbids_reading(),
+            not_looked_at: not_looked_at(record, plan),
         };
         let declared = declared(app);
         let mut unclear = Vec::new();
@@ -262,6 +267,9 @@ impl Report {
             let calls = join(self.harmless.keys());
             lines.push(format!("harmless, since programs go on without: {calls}"));
         }
+        if let Some(reason) = &self.not_looked_at {
+            lines.push(format!("which files and addresses it named was not looked at: {reason}"));
+        }
         if self.unreadable {
             lines.push(
                 "what files and addresses it named could not be read: kernel.yama.ptrace_scope is 3 here"
@@ -317,6 +325,13 @@ impl Report {
 /// Whether the host lets nobody read another process's memory (Yama).
 fn forbids_reading() -> bool {
     std::fs::read("/proc/sys/kernel/yama/ptrace_scope").is_ok_and(|scope| scope.starts_with(b"3"))
+}
+
+fn not_looked_at(record: &Record, plan: &Plan) -> Option<String> {
+    if let (false, Some(plug)) = (observes(plan), plan.system_calls.get(NESTED_MOUNTS)) {
+        return Some(format!("it makes mounts of its own (plug {plug}), and might never answer"));
+    }
+    record.gave_up().then(|| "from some time on its memory could not be read".to_owned())
 }
 
 fn join<T: ToString>(names: impl IntoIterator<Item = T>) -> String {

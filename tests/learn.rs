@@ -5,13 +5,14 @@ mod session;
 mod support;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use session::Session;
-use support::{World, err, has, out, skip, succeed};
+use support::{World, err, eventually, has, out, skip, succeed};
 
 /// An X server that lets everyone in; ended with the test.
 struct XServer {
@@ -251,7 +252,7 @@ fn services_of_the_session_are_found_although_the_app_has_no_address_of_them() {
     let mut agent = world.command("ssh-agent");
     agent.args(["-D", "-a"]).arg(&socket).stdout(Stdio::null()).stderr(Stdio::null());
     let mut agent = agent.spawn().unwrap();
-    support::eventually("the agent's socket", || socket.exists());
+    eventually("the agent's socket", || socket.exists());
     // A bus that nobody serves: its socket is enough to be refused.
     let bus = world.path("run").join("bus");
     let _bus = std::os::unix::net::UnixListener::bind(&bus).unwrap();
@@ -307,4 +308,94 @@ true"#;
         report["refused"].as_array().unwrap().iter().find(|row| row["plugs"] == serde_json::json!([]));
     let what = without.map(|row| row["what"].as_str().unwrap());
     assert_eq!(what, Some("calling org.freedesktop.systemd1.Manager.ListUnits of org.freedesktop.systemd1"));
+}
+
+/// An app whose memory is its own to serve, or not to serve, is not looked into; what its registers say is.
+#[test]
+fn of_an_app_that_makes_mounts_the_refused_calls_are_told_alone() {
+    let world = World::with_key();
+    world.write("notes.txt", "notes\n");
+    let script = "cat \"$PACK_REAL_HOME/notes.txt\"\npython3 -c 'import ctypes; ctypes.CDLL(None).syscall(248, 0, 0, 0, 0, 0)'";
+    for (version, plugs) in [(1, ""), (2, "fuse")] {
+        install(&world, version, script, (plugs, ""));
+        let (_, report) = learn(&world, &[], None);
+        let refused = report["refused"].to_string();
+        assert!(refused.contains("the system call add_key"), "{report:#}");
+        assert_eq!(refused.contains("notes.txt"), plugs.is_empty(), "{report:#}");
+        assert_eq!(report["not-looked-at"].is_string(), !plugs.is_empty(), "{report:#}");
+    }
+    let said = err(&world.pack(["run", "--learn", "needy"]).output().unwrap());
+    assert!(said.contains("was not looked at: it makes mounts of its own (plug fuse)"), "{said}");
+}
+
+/// Names a file by text that lies in a page of the package's that nobody has read yet.
+const FETCHES: &str = r#"
+exec /usr/bin/python3 -c '
+import ctypes, os
+c = ctypes.CDLL(None)
+c.mmap.restype, c.mmap.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+at = c.mmap(None, 16 << 20, 1, 2, os.open("/app/data/large", os.O_RDONLY), 0)
+c.madvise(ctypes.c_void_p(at), ctypes.c_size_t(16 << 20), 1)
+print(os.getpid(), flush=True)
+input()
+c.open(ctypes.c_void_p(at + (8 << 20)), 0)
+print("went on", flush=True)
+'
+"#;
+
+#[test]
+fn memory_that_nobody_serves_does_not_hold_the_launcher_up() {
+    let world = World::with_key();
+    let script = format!("#!/bin/bash\n{FETCHES}");
+    let manifest = "name: needy\nversion: '1'\nbase: host\napps: {needy: {command: bin/needy}}\n\
+        parts: {needy: {plugin: dump, source: files}}\n";
+    world.project("needy", manifest, &[("bin/needy", &script), ("data/large", "")]);
+    let mut noise = std::fs::File::open("/dev/urandom").unwrap().take(16 << 20);
+    let mut large = std::fs::File::create(world.home("needy/files/data/large")).unwrap();
+    std::io::copy(&mut noise, &mut large).unwrap();
+    world.install("needy");
+
+    let mut run = world.pack(["run", "--learn", "needy"]);
+    let mut run = run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(run.stdout.take().unwrap());
+    output.read_line(&mut String::new()).unwrap();
+    let keeper = Stopped::child_of(run.id(), "pack-keeper");
+    run.stdin.take().unwrap().write_all(b"\n").unwrap();
+    // The reader gives up, and the launcher lets the call go on; the kernel then waits for the same page.
+    std::thread::sleep(Duration::from_secs(5));
+    let began = Instant::now();
+    succeed_to_signal("TERM", run.id());
+    eventually("the launcher's end", || run.try_wait().unwrap().is_some());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    drop(keeper);
+    let mut said = String::new();
+    run.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("was not looked at: from some time on its memory could not be read"), "{said}");
+}
+
+/// A process that is stopped, until this is dropped.
+struct Stopped(u32);
+
+impl Stopped {
+    fn child_of(parent: u32, name: &str) -> Stopped {
+        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+        let is_it = |id: &u32| {
+            std::fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|comm| comm.trim() == name)
+        };
+        let id = children.split_whitespace().map(|id| id.parse().unwrap()).find(is_it).unwrap();
+        succeed_to_signal("STOP", id);
+        Stopped(id)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-s", "CONT", &self.0.to_string()]).status();
+    }
+}
+
+fn succeed_to_signal(signal: &str, process: u32) {
+    let mut kill = Command::new("kill");
+    kill.args(["-s", signal, &process.to_string()]);
+    succeed(kill);
 }

@@ -88,6 +88,11 @@ impl Start<'_> {
 }
 
 impl Running {
+    /// The channel to it.
+    pub(crate) fn channel(&self) -> &OwnedFd {
+        &self.channel
+    }
+
     /// Hands a listening socket over, and waits until the companion serves it.
     ///
     /// # Errors

@@ -81,7 +81,7 @@ pub fn is_own(address: IpAddr) -> bool {
 }
 
 /// What a call names; nothing where that cannot be read.
-pub fn named(call: &Notification, process: &Process) -> Vec<Named> {
+pub fn named(call: &Notification, process: &Process<'_>) -> Vec<Named> {
     let shape = CALLS.iter().find(|(name, _)| syscalls::number(name) == Some(call.number));
     let named = match shape {
         Some((_, Path { folder, path, purpose })) => {
@@ -102,7 +102,13 @@ pub fn named(call: &Notification, process: &Process) -> Vec<Named> {
     named.into_iter().collect()
 }
 
-fn file(call: &Notification, process: &Process, folder: i32, path: usize, purpose: Purpose) -> Option<Named> {
+fn file(
+    call: &Notification,
+    process: &Process<'_>,
+    folder: i32,
+    path: usize,
+    purpose: Purpose,
+) -> Option<Named> {
     let path = process.text(call.arguments[path])?;
     let wanted = match purpose {
         Is(wanted) => wanted,
@@ -132,7 +138,7 @@ fn wanted_by_flags(flags: i32) -> Wanted {
 const ADDRESS_MOST: usize = 128;
 
 /// Reads a `struct sockaddr` (unix(7), ip(7), ipv6(7)).
-fn endpoint(bytes: &[u8], descriptor: i32, process: &Process, bind: bool) -> Option<Named> {
+fn endpoint(bytes: &[u8], descriptor: i32, process: &Process<'_>, bind: bool) -> Option<Named> {
     let family = i32::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));
     if family == libc::AF_UNIX {
         return unix(bytes.get(2..)?, process, bind);
@@ -155,7 +161,7 @@ fn ip(family: i32, bytes: &[u8]) -> Option<Address> {
     Some(Address::new(address, port))
 }
 
-fn unix(path: &[u8], process: &Process, bind: bool) -> Option<Named> {
+fn unix(path: &[u8], process: &Process<'_>, bind: bool) -> Option<Named> {
     match path {
         // Not named at all: the kernel chooses.
         [] => None,

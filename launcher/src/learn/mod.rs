@@ -1,7 +1,7 @@
 //! What the walls refuse to an app, and which plug would allow it: `pack run --learn`.
 //!
 //! 1. While the app runs, the filter tells of every refused call, and of the allowed calls that name a file or an address
-//!    ([`calls`]). The launcher reads the name from the caller's memory ([`process`]), writes it down ([`Record`]), and lets
+//!    ([`calls`]). The launcher has the name read from the caller's memory ([`process`], [`reader`]), writes it down ([`Record`]), and lets
 //!    the call go on. It looks nothing up: the app waits meanwhile, and might be the one who serves the file system in
 //!    question.
 //! 2. When the app has ended, [`judge`] looks at each name, in the sandbox's root folder and on the host: what is there on
@@ -14,6 +14,9 @@
 //! call meets the same namespaces, the same Landlock rules and the same read-only root as without `--learn`. What the record
 //! says is shown to a person, with every character made visible, and connects no plug.
 //!
+//! An app that makes mounts of its own could serve its own memory, and serve it never: of such a one the refused calls are
+//! noticed alone ([`observes`]).
+//!
 //! What is read of a process is bounded ([`process::PATH_MOST`]), and so is what is kept ([`Record::MOST`]).
 
 pub mod addresses;
@@ -22,6 +25,7 @@ pub(crate) mod calls;
 pub mod judge;
 pub mod plugs;
 mod process;
+mod reader;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -30,8 +34,11 @@ use std::os::fd::OwnedFd;
 
 pub use calls::{Address, Wanted};
 use judge::BusCall;
+use pack_schemas::plan::Plan;
 use process::{Process, Root};
+use reader::Reader;
 
+use crate::sandbox::landlock::NESTED_MOUNTS;
 use crate::sandbox::refusals::Refusals;
 use crate::sandbox::syscalls::Refused;
 use crate::sys::seccomp::Notification;
@@ -66,6 +73,23 @@ pub enum Named {
     },
 }
 
+/// Whether what a run's allowed calls name is looked at.
+pub fn observes(plan: &Plan) -> bool {
+    !plan.system_calls.contains_key(NESTED_MOUNTS)
+}
+
+/// Who reads the app's memory.
+#[derive(Debug, Default)]
+enum Reading {
+    /// Nobody was needed yet.
+    #[default]
+    NotYet,
+    /// It runs.
+    By(Reader),
+    /// It could not be started, or did not answer in time.
+    NoMore,
+}
+
 /// What was noticed in a run.
 #[derive(Debug, Default)]
 pub struct Record {
@@ -78,6 +102,7 @@ pub struct Record {
     offered: BTreeSet<u16>,
     /// More was named than is kept.
     overflowed: bool,
+    reading: Reading,
 }
 
 impl Record {
@@ -97,6 +122,11 @@ impl Record {
     /// Whether more was named than is kept.
     pub fn overflowed(&self) -> bool {
         self.overflowed
+    }
+
+    /// Whether the app's memory could not be read any more from some time on.
+    pub fn gave_up(&self) -> bool {
+        matches!(self.reading, Reading::NoMore)
     }
 
     /// Makes a file for what the filter of the message buses tells of messages.
@@ -125,8 +155,18 @@ impl Record {
 
     /// Writes down what a call names that is let through. Where it cannot be read, it names nothing.
     pub(crate) fn observe(&mut self, listener: &OwnedFd, call: &Notification) {
-        let Some(process) = Process::of(call.thread) else { return };
+        if matches!(self.reading, Reading::NotYet) {
+            self.reading = Reader::start().map_or(Reading::NoMore, Reading::By);
+        }
+        let Reading::By(reader) = &self.reading else { return };
+        let process = Process::of(call.thread, reader);
         let named = calls::named(call, &process);
+        if reader.is_stuck() {
+            self.reading = Reading::NoMore;
+            // Whoever does not serve the app's memory would not answer questions about paths either.
+            self.root = None;
+            return;
+        }
         // What was read is the caller's own only if the caller still waits.
         if named.is_empty() || !crate::sys::seccomp::still_waits(listener, call.id) {
             return;

@@ -4,18 +4,20 @@
 //! lets it (ptrace(2), "Ptrace access mode checking"). The first process itself, and the app's before it has executed its
 //! program, are closed to everyone: what they call is not the app's doing, and is passed over by this.
 //!
-//! Only links and memory are read here. Nothing is looked up along a path, so that nothing waits for a file system.
+//! Only links and memory are read here, and memory by a process of its own ([`super::reader`]), which may have to wait for a
+//! file system. Nothing is looked up along a path, so that nothing else does.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::FileExt;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::net::SocketType;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+
+use super::reader::Reader;
 
 /// Longest path that is read, in bytes (PATH_MAX of `linux/limits.h`).
 pub const PATH_MOST: usize = 4096;
@@ -33,9 +35,9 @@ fn offers(line: &str, port: u16) -> bool {
 }
 
 /// A process that waits in a call.
-pub struct Process {
+pub struct Process<'a> {
     thread: u32,
-    memory: File,
+    reader: &'a Reader,
 }
 
 /// A root folder, held so that its mounts stay when every process in it has ended.
@@ -49,19 +51,16 @@ pub struct Root {
     name: OsString,
 }
 
-impl Process {
-    /// The process that a thread belongs to; nothing where it is closed to the caller, or has ended.
-    pub fn of(thread: u32) -> Option<Process> {
-        let memory = File::open(format!("/proc/{thread}/mem")).ok()?;
-        Some(Process { thread, memory })
+impl<'a> Process<'a> {
+    /// The process that a thread belongs to.
+    pub fn of(thread: u32, reader: &'a Reader) -> Process<'a> {
+        Process { thread, reader }
     }
 
-    /// At most `most` bytes from an address on; less where the memory ends before.
+    /// At most `most` bytes from an address on; less where the memory ends before. Nothing where it is closed to the caller,
+    /// or has ended, or does not come in time.
     pub fn read(&self, address: u64, most: usize) -> Option<Vec<u8>> {
-        let mut bytes = vec![0; most];
-        let length = self.memory.read_at(&mut bytes, address).ok()?;
-        bytes.truncate(length);
-        Some(bytes)
+        self.reader.read(self.thread, address, most)
     }
 
     /// The text at an address up to its zero byte; nothing where there is none within [`PATH_MOST`].
@@ -119,7 +118,7 @@ impl Process {
 
 impl Root {
     /// Whether it is the root folder of a process: the same mounts, and the top of them.
-    pub fn is_of(&self, process: &Process) -> bool {
+    pub fn is_of(&self, process: &Process<'_>) -> bool {
         process.link("ns/mnt").as_ref() == Some(&self.name)
             && process.link("root").is_some_and(|root| root == "/")
     }
@@ -146,15 +145,5 @@ mod tests {
         assert!(offers(listening, 8080) && !offers(listening, 8081) && !offers(connected, 8080));
         assert!(offers(udp, 5353));
         assert!(!offers("  sl  local_address rem_address   st tx_queue", 0) && !offers("", 0));
-    }
-
-    #[test]
-    fn memory_is_read_up_to_where_it_ends_and_no_further() {
-        let own = Process::of(std::process::id()).unwrap();
-        let text = c"/etc/hostname";
-        assert_eq!(own.text(text.as_ptr() as u64).unwrap(), text.to_bytes());
-        assert!(own.text(0).is_none() && own.text(u64::MAX - 4096).is_none() && own.read(8, 16).is_none());
-        let endless = vec![b'x'; PATH_MOST + 1];
-        assert!(own.text(endless.as_ptr() as u64).is_none());
     }
 }

@@ -15,7 +15,7 @@
 //! | ordinary | refused calls of groups that are not quiet | answered by the filter itself |
 //! | of an app that makes sandboxes | nothing: a process has one listener at most, and an inner sandbox may want its own | |
 //! | inside something that listens already | nothing, for the same reason | |
-//! | to learn | all refused calls, and those that [`crate::learn`] observes | |
+//! | to learn | all refused calls, and those that [`crate::learn`] observes; not these where the app makes mounts | |
 //!
 //! A call that is not told of costs what it did: the kernel knows beforehand which numbers the filter always allows.
 
@@ -50,7 +50,8 @@ impl Notice<'_> {
     /// What the filter of this run tells of.
     pub(crate) fn told(&self, plan: &Plan) -> Told<'static> {
         match self {
-            Notice::Everything(_) => Told::Everything(learn::observed()),
+            Notice::Everything(_) if learn::observes(plan) => Told::Everything(learn::observed()),
+            Notice::Everything(_) => Told::Everything(&[]),
             Notice::Refusals(_) if !plan.system_calls.contains_key(NESTED_SANDBOX) => Told::Refusals,
             Notice::Refusals(_) | Notice::Nothing => Told::Nothing,
         }
