@@ -246,7 +246,13 @@ fn reachable(binary: &Path) -> (PathBuf, Option<tempfile::TempDir>) {
     let folder = tempfile::Builder::new().prefix("pack-test-binary-").tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let copy = folder.path().join(binary.file_name().unwrap());
-    fs::copy(binary, &copy).unwrap();
+    // By another process: a child of another test's would have a copy of a descriptor of ours that is open for writing, and
+    // keep the program from being executed for as long.
+    succeed({
+        let mut command = Command::new("cp");
+        command.arg(binary).arg(&copy);
+        command
+    });
     (copy, Some(folder))
 }
 
