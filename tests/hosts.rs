@@ -1,8 +1,13 @@
 //! A network plug with `hosts`: those are reached, through the proxy, and nothing else is, in any way.
 //!
-//! The tests have a network of their own, in a network namespace: public addresses (of a range that is kept for
-//! examples) with real HTTP servers, names for them in /etc/hosts, and a DNS server that never answers. The `host` of these
-//! tests is that namespace.
+//! The tests have networks of their own, in network namespaces. The `host` of these tests is one of them; behind a gateway,
+//! in another, are public addresses (of a range that is kept for examples) with real HTTP servers, and a DNS server that
+//! never answers. Names for them are in /etc/hosts.
+//!
+//! ```text
+//! host: 127.0.0.1, 198.51.100.1/24, 203.0.113.77, 2001:db8:1::1/64 ── gateway: 198.51.100.2, 2001:db8:1::2,
+//!                                                                               203.0.113.5, 203.0.113.6
+//! ```
 
 #[path = "support/servers.rs"]
 mod servers;
@@ -19,10 +24,18 @@ use support::{World, err, eventually, out, skip, succeed};
 /// Public addresses of the test's own network.
 const ALLOWED: &str = "203.0.113.5";
 const OTHER: &str = "203.0.113.6";
+/// Public addresses of the host's own, and of its neighbour's.
+const NEAR: [(&str, &str); 4] = [
+    ("own4", "203.0.113.77"),
+    ("own6", "2001:db8:1::1"),
+    ("neighbour4", "198.51.100.2"),
+    ("neighbour6", "2001:db8:1::2"),
+];
 /// Names there, and names that lead inside.
 const NAMES: &str = "127.0.0.1 localhost\n203.0.113.5 allowed.example www.allowed.example\n203.0.113.6 other.example\n\
     127.0.0.1 rebound.allowed.example\n10.1.2.3 private.allowed.example\n::1 six.allowed.example\n\
-    192.0.2.77 gone.allowed.example\n";
+    192.0.2.77 gone.allowed.example\n203.0.113.77 own4.allowed.example\n2001:db8:1::1 own6.allowed.example\n\
+    198.51.100.2 neighbour4.allowed.example\n2001:db8:1::2 neighbour6.allowed.example\n";
 const PORT: u16 = 8080;
 const OTHER_PORT: u16 = 8081;
 
@@ -47,6 +60,8 @@ parts:
 struct Net {
     world: World,
     holder: Server,
+    /// The process that holds the gateway's network.
+    gateway: String,
     servers: Vec<Server>,
 }
 
@@ -65,7 +80,15 @@ impl Net {
         let ready = world.path("tmp/ready");
         let script = format!(
             "set -e; mount --bind {} /etc/hosts; mount --bind {} \"$(readlink -f /etc/resolv.conf)\"; ip link set lo up; \
-             ip address add {ALLOWED}/32 dev lo; ip address add {OTHER}/32 dev lo; touch {}; exec sleep infinity",
+             own=$(readlink /proc/self/ns/net); setpriv --pdeathsig KILL unshare --net sleep infinity & gateway=$!; \
+             while test \"$(readlink /proc/$gateway/ns/net)\" = \"$own\"; do sleep 0.02; done; \
+             ip link add out type veth peer name in netns $gateway; \
+             ip address add 198.51.100.1/24 dev out; ip address add 2001:db8:1::1/64 dev out nodad; \
+             ip address add 203.0.113.77/32 dev lo; ip link set out up; \
+             there=\"nsenter --target=$gateway --net ip\"; $there link set lo up; $there link set in up; \
+             $there address add 198.51.100.2/24 dev in; $there address add 2001:db8:1::2/64 dev in nodad; \
+             $there address add {ALLOWED}/32 dev lo; $there address add {OTHER}/32 dev lo; \
+             ip route add 203.0.113.0/24 via 198.51.100.2; echo $gateway >{}.new; mv {2}.new {2}; wait",
             names.display(),
             dns.display(),
             ready.display()
@@ -74,7 +97,8 @@ impl Net {
         holder.args(["--mount", "--net", "--propagation", "private", "--", "sh", "-c", &script]);
         let holder = Server::start(&world, holder);
         eventually("the network", || ready.exists());
-        let mut net = Net { world, holder, servers: Vec::new() };
+        let gateway = fs::read_to_string(&ready).unwrap().trim().to_owned();
+        let mut net = Net { world, holder, gateway, servers: Vec::new() };
         for (address, port) in
             [(ALLOWED, PORT), (ALLOWED, OTHER_PORT), (OTHER, PORT), ("127.0.0.1", PORT), ("127.0.0.1", 631)]
         {
@@ -83,10 +107,22 @@ impl Net {
         Some(net)
     }
 
-    /// A command in this network.
+    /// A command in the host's network.
     fn within(&self, command: &Command) -> Command {
+        self.at(&self.holder.id().to_string(), command)
+    }
+
+    /// A command in the network that this address is in.
+    fn beside(&self, address: &str, command: &Command) -> Command {
+        match [ALLOWED, OTHER, "198.51.100.2", "2001:db8:1::2"].contains(&address) {
+            true => self.at(&self.gateway, command),
+            false => self.within(command),
+        }
+    }
+
+    fn at(&self, process: &str, command: &Command) -> Command {
         let mut outer = Command::new("nsenter");
-        outer.args([&format!("--target={}", self.holder.id()), "--mount", "--net", "--"]);
+        outer.args([&format!("--target={process}"), "--mount", "--net", "--"]);
         outer.arg(command.get_program()).args(command.get_args());
         outer.env_clear().envs(self.world.environment()).stdin(Stdio::null());
         outer
@@ -98,15 +134,16 @@ impl Net {
         self.world.write(&format!("{folder}/index.html"), format!("{address}:{port}\n"));
         // Ports below 1024 are the user's here: nothing of the test runs as root.
         let mut settings = Command::new("sysctl");
-        succeed(self.within(settings.args(["-qw", "net.ipv4.ip_unprivileged_port_start=0"])));
+        succeed(self.beside(address, settings.args(["-qw", "net.ipv4.ip_unprivileged_port_start=0"])));
         let mut server = self.world.command("/usr/bin/python3");
         server.args(["-m", "http.server", &port.to_string(), "--bind", address, "--directory"]);
         server.arg(self.world.home(&folder));
-        let server = Server::start(&self.world, self.within(&server));
+        let server = Server::start(&self.world, self.beside(address, &server));
         self.servers.push(server);
+        let place = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
         eventually("the server's port", || {
             let mut curl = Command::new("curl");
-            curl.args(["-sf", "-o", "/dev/null", &format!("http://{address}:{port}/")]);
+            curl.args(["-sf", "-o", "/dev/null", &format!("http://{place}:{port}/")]);
             self.within(&curl).status().unwrap().success()
         });
     }
@@ -247,6 +284,42 @@ fn names_lead_nowhere_inside() {
 }
 
 #[test]
+fn names_lead_neither_to_the_hosts_own_public_addresses_nor_to_its_neighbours() {
+    let Some(mut net) = Net::new() else { return };
+    for (name, address) in NEAR {
+        net.serve(address, PORT);
+        let url = format!("http://{name}.allowed.example:8080/");
+        net.reaches("all", &[&url], &format!("{address}:{PORT}"));
+        let (said, _) = net.curl("some", &[&url]);
+        let reason = "leads into the user's own network, and its address is not listed\n403 000";
+        assert_eq!(said, format!("pack: {name}.allowed.example:8080 {reason}"));
+    }
+    // Networks come and go: the app that runs hears of an address that was elsewhere before.
+    let mut app = net.inside("some", &["sh", "-c", "read line; curl -sS http://allowed.example:8080/"]);
+    let mut app = app.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut here = Command::new("ip");
+    succeed(net.within(here.args(["address", "add", ALLOWED, "dev", "lo"])));
+    net.servers.push({
+        let mut server = net.world.command("/usr/bin/python3");
+        server.args(["-m", "http.server", "8080", "--bind", ALLOWED]);
+        Server::start(&net.world, net.within(&server))
+    });
+    app.stdin.take().unwrap().write_all(b"\n").unwrap();
+    let said = out(&app.wait_with_output().unwrap());
+    assert!(said.contains("leads into the user's own network"), "{said}");
+    // A route to a device with one other end, as VPNs set it, is the way out.
+    let mut vpn = Command::new("sh");
+    vpn.args([
+        "-c",
+        "ip address del 203.0.113.5/32 dev lo && ip route del 203.0.113.0/24 && \
+        ip tuntap add vpn mode tun && ip link set vpn up && ip route add 203.0.113.0/28 dev vpn",
+    ]);
+    succeed(net.within(&vpn));
+    let (said, _) = net.curl("some", &["-m", "2", "http://allowed.example:8080/"]);
+    assert!(!said.contains("own network"), "{said}");
+}
+
+#[test]
 fn a_host_that_is_gone_is_told_of() {
     let Some(net) = Net::new() else { return };
     let (said, _) = net.curl("some", &["http://allowed.example:9/"]);
@@ -264,7 +337,7 @@ fn a_slow_name_holds_up_nothing_else() {
         "import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); \
         s.bind(('203.0.113.5', 53)); print('bound', flush=True); time.sleep(600)",
     ]);
-    let mut silent = net.within(&silent);
+    let mut silent = net.beside(ALLOWED, &silent);
     let mut silent = silent.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(silent.stdout.as_mut().unwrap()), &mut line)
@@ -347,7 +420,7 @@ fn much_data_passes_both_ways() {
         while d := c.recv(65536): c.sendall(d)\n  c.close()";
     let mut server = net.world.command("/usr/bin/python3");
     server.args(["-c", echo]);
-    let server = Server::start(&net.world, net.within(&server));
+    let server = Server::start(&net.world, net.beside(ALLOWED, &server));
     net.servers.push(server);
     let client = r#"
 import hashlib, socket, threading, time

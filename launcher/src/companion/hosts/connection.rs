@@ -18,6 +18,7 @@ use rustix::net::{
 
 use super::request::{self, Asked, Failure, HEAD_MOST, Speech, Target};
 use super::resolver::Resolver;
+use super::routes::{Routes, Way};
 use super::rules::{Host, Rules};
 use crate::companion::buffer::{Buffer, Flow};
 
@@ -55,6 +56,7 @@ struct Ends {
 pub(super) struct Common<'a> {
     pub(super) rules: &'a Rules,
     pub(super) resolver: &'a Resolver,
+    pub(super) routes: &'a Routes,
     /// The number of the last question.
     pub(super) questions: u32,
 }
@@ -259,7 +261,7 @@ impl Connection {
     }
 
     /// Takes the answer to a question of this connection's; says whether it was.
-    pub(super) fn take_answer(&mut self, question: u32, addresses: &[IpAddr], rules: &Rules) -> bool {
+    pub(super) fn take_answer(&mut self, question: u32, addresses: &[IpAddr], common: &Common<'_>) -> bool {
         if !matches!(&self.state, State::Resolving { question: own, .. } if *own == question) {
             return false;
         }
@@ -267,9 +269,15 @@ impl Connection {
             return false;
         };
         let Host::Name(name) = &target.host else { return false };
-        let left: VecDeque<IpAddr> =
-            addresses.iter().copied().filter(|address| rules.allow_address(name, *address)).collect();
-        let failure = if addresses.is_empty() { Failure::NoSuchHost } else { Failure::Inside };
+        let (mut left, mut failure) = (VecDeque::new(), Failure::NoSuchHost);
+        for address in addresses {
+            match common.rules.way(name, *address, |address| common.routes.way(address)) {
+                Way::Out => left.push_back(*address),
+                Way::Inside => failure = Failure::Inside,
+                Way::Nowhere if failure != Failure::Inside => failure = Failure::Unreachable,
+                Way::Nowhere => {}
+            }
+        }
         self.connect(target, left, failure);
         true
     }

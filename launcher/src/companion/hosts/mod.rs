@@ -10,6 +10,8 @@
 //! the proxy connects to what [`Rules`] allow. It speaks HTTP, for requests and for tunnels (CONNECT), and SOCKS 5, told
 //! apart by the first byte, and looks names up itself.
 //!
+//! An allowed name leads to the internet's hosts alone: not to this host, and not to its neighbours ([`routes`]).
+//!
 //! What goes through a connection is not looked into: an allowed host may pass on what it likes.
 //!
 //! The companion has no Landlock rule for any file and no call that makes a Unix socket; where ports are limited it can
@@ -18,6 +20,7 @@
 mod connection;
 mod request;
 mod resolver;
+mod routes;
 mod rules;
 
 use std::io;
@@ -32,6 +35,7 @@ use crate::sandbox::step::{InStep, StepError};
 use crate::sandbox::syscalls::Test;
 use connection::{Common, Connection};
 use resolver::Resolver;
+use routes::Routes;
 pub use rules::Rules;
 
 /// Most connections of an app at a time; more wait until one has ended.
@@ -65,6 +69,7 @@ const CALLS: Calls = &[
 pub fn start(rules: &Rules) -> Result<Running, StepError> {
     Start { name: "pack-hosts", namespaces: 0, kept: &[] }.run(|channel| {
         let resolver = Resolver::start()?;
+        let routes = Routes::open().step("ask for the host's routes")?;
         let ports = match rules.ports() {
             [] => Ports::All,
             ports => Ports::Of(ports),
@@ -73,7 +78,7 @@ pub fn start(rules: &Rules) -> Result<Running, StepError> {
         confinement::filter_calls(CALLS)?;
         let listener = receive_listener(channel)?;
         tell_ready(channel)?;
-        serve(channel, &listener, Common { rules, resolver: &resolver, questions: 0 })
+        serve(channel, &listener, Common { rules, resolver: &resolver, routes: &routes, questions: 0 })
             .step("pass connections on")
     })
 }
@@ -99,7 +104,7 @@ fn serve(channel: &OwnedFd, listener: &OwnedFd, mut common: Common<'_>) -> io::R
             let Some(answer) = common.resolver.hear()? else { return Ok(()) };
             connections
                 .iter_mut()
-                .any(|connection| connection.take_answer(answer.question, &answer.addresses, common.rules));
+                .any(|connection| connection.take_answer(answer.question, &answer.addresses, &common));
         }
         if happened.listener.contains(PollFlags::IN) || is_paused {
             let accepted = accept(listener);

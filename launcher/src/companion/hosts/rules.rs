@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use pack_schemas::interface::HostPattern;
 
+use super::routes::Way;
+
 /// What is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
@@ -85,12 +87,23 @@ impl Rules {
         named && port != 0 && (self.ports.is_empty() || self.ports.contains(&port))
     }
 
-    /// Whether a connection may go to an address that a name has led to. Who owns a name decides about its addresses: so
-    /// a name alone leads nowhere inside of the user's own networks, but for `localhost`.
-    pub(super) fn allow_address(&self, name: &str, address: IpAddr) -> bool {
+    /// Where a connection to an address that a name has led to would go; it may go out alone. Who owns a name decides about
+    /// its addresses: so a name leads nowhere inside of the user's own networks, but for `localhost`, and addresses that
+    /// are listed. `route` says where the host's routes lead.
+    pub(super) fn way(&self, name: &str, address: IpAddr, route: impl Fn(IpAddr) -> Way) -> Way {
         let address = address.to_canonical();
         let listed = self.patterns.contains(&Pattern::Address(address));
-        listed || is_public(address) || name == "localhost" && address.is_loopback()
+        if listed || name == "localhost" && address.is_loopback() {
+            return Way::Out;
+        }
+        if !is_public(address) {
+            return Way::Inside;
+        }
+        // Where a translator may lead back to this host, too. Without a route of its own that address is elsewhere.
+        match behind(address).map(|address| route(address.into())) {
+            Some(Way::Inside) => Way::Inside,
+            _ => route(address),
+        }
     }
 }
 
@@ -128,19 +141,28 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
+    match behind(address.into()) {
+        Some(behind) => is_public_v4(behind),
+        // All of the internet's hosts are in this eighth.
+        None => address.segments()[0] & 0xe000 == 0x2000,
+    }
+}
+
+/// The IPv4 address that one of IPv6 stands for.
+fn behind(address: IpAddr) -> Option<Ipv4Addr> {
+    let IpAddr::V6(address) = address else { return None };
     let [a, b, c, d, e, f, g, h] = address.segments();
-    let inside = |high: u16, low: u16| {
+    let of = |high: u16, low: u16| {
         let [[a, b], [c, d]] = [high.to_be_bytes(), low.to_be_bytes()];
-        is_public_v4(Ipv4Addr::new(a, b, c, d))
+        Some(Ipv4Addr::new(a, b, c, d))
     };
     match (a, b) {
         // An IPv4 address behind a translator (RFC 6052), and a tunnel's end (RFC 3056).
-        (0x64, 0xff9b) if [c, d, e, f] == [0; 4] => inside(g, h),
-        (0x2002, _) => inside(b, c),
+        (0x64, 0xff9b) if [c, d, e, f] == [0; 4] => of(g, h),
+        (0x2002, _) => of(b, c),
         // Teredo (RFC 4380): the address in it is the client's, with every bit turned.
-        (0x2001, 0) => inside(!g, !h),
-        // All of the internet's hosts are in this eighth.
-        _ => a & 0xe000 == 0x2000,
+        (0x2001, 0) => of(!g, !h),
+        _ => None,
     }
 }
 
@@ -229,10 +251,35 @@ mod tests {
             ("2002:7f00:1::1", false),
             ("2001:0:1:2:3:4:80ff:fffe", false),
         ] {
-            let found = rules.allow_address("example.org", address.parse().unwrap());
-            assert_eq!(found, allowed, "{address}");
+            let found = rules.way("example.org", address.parse().unwrap(), |_| Way::Out);
+            assert_eq!(found == Way::Out, allowed, "{address}");
         }
-        assert!(rules.allow_address("localhost", "127.0.0.1".parse().unwrap()));
-        assert!(!rules.allow_address("localhost", "10.0.0.8".parse().unwrap()));
+        let of_localhost = |address: &str| rules.way("localhost", address.parse().unwrap(), |_| Way::Inside);
+        assert_eq!(of_localhost("127.0.0.1"), Way::Out);
+        assert_eq!(of_localhost("10.0.0.8"), Way::Inside);
+    }
+
+    #[test]
+    fn an_address_of_the_internets_leads_where_the_routes_do() {
+        let rules = rules(&["example.org", "2001:db8::9"], &[]);
+        // This host has an address of IPv4, and neighbours in a network of IPv6, and no route to another.
+        let route = |address: IpAddr| match address {
+            IpAddr::V4(address) if address.octets() == [203, 0, 113, 7] => Way::Inside,
+            IpAddr::V6(address) if address.segments()[1] == 0xdb8 => Way::Inside,
+            IpAddr::V6(address) if address.segments()[1] == 0xaaaa => Way::Nowhere,
+            _ => Way::Out,
+        };
+        for (address, way) in [
+            ("203.0.113.8", Way::Out),
+            ("203.0.113.7", Way::Inside),
+            ("::ffff:203.0.113.7", Way::Inside),
+            ("64:ff9b::203.0.113.7", Way::Inside),
+            ("64:ff9b::203.0.113.8", Way::Out),
+            ("2001:db8::8", Way::Inside),
+            ("2001:db8::9", Way::Out),
+            ("2a00:aaaa::1", Way::Nowhere),
+        ] {
+            assert_eq!(rules.way("example.org", address.parse().unwrap(), route), way, "{address}");
+        }
     }
 }
