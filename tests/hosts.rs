@@ -79,7 +79,8 @@ impl Net {
         let dns = world.write("dns", format!("nameserver {ALLOWED}\noptions timeout:9 attempts:1\n"));
         let ready = world.path("tmp/ready");
         let script = format!(
-            "set -e; mount --bind {} /etc/hosts; mount --bind {} \"$(readlink -f /etc/resolv.conf)\"; ip link set lo up; \
+            "set -e; etc={etc}; mkdir \"$etc\"; cp -a /etc/. \"$etc/\"; rm -f \"$etc/hosts\" \"$etc/resolv.conf\"; \
+             cp {} \"$etc/hosts\"; cp {} \"$etc/resolv.conf\"; chmod 755 \"$etc\"; mount --bind \"$etc\" /etc; ip link set lo up; \
              own=$(readlink /proc/self/ns/net); setpriv --pdeathsig KILL unshare --net sleep infinity & gateway=$!; \
              while test \"$(readlink /proc/$gateway/ns/net)\" = \"$own\"; do sleep 0.02; done; \
              ip link add out type veth peer name in netns $gateway; \
@@ -91,7 +92,8 @@ impl Net {
              ip route add 203.0.113.0/24 via 198.51.100.2; echo $gateway >{}.new; mv {2}.new {2}; wait",
             names.display(),
             dns.display(),
-            ready.display()
+            ready.display(),
+            etc = world.path("etc").display()
         );
         let mut holder = Command::new("unshare");
         holder.args(["--mount", "--net", "--propagation", "private", "--", "sh", "-c", &script]);
