@@ -291,3 +291,31 @@ fn processes_of(world: &World) -> usize {
     std::io::stdout().flush().unwrap();
     count
 }
+
+/// What the namespaces alone would let an app do: a file of the caller's, passed as a standard stream, is opened again
+/// through /proc. Landlock lets it be opened as it was, and in no other way.
+#[test]
+fn a_standard_stream_can_be_opened_again_as_it_was_opened_and_no_other_way() {
+    let world = World::with_key();
+    world.install_tester(&[]);
+    for name in ["read", "written", "errors"] {
+        world.write(name, format!("{name} before\n"));
+    }
+    let file = |name: &str, write: bool| {
+        std::fs::File::options().read(!write).write(write).open(world.home(name)).unwrap()
+    };
+    let script = "cat /dev/stdin; echo out >/dev/stdout; echo err >/dev/stderr; \
+                  ( echo planted >/proc/self/fd/0 ) 2>/dev/null || echo refused >>/dev/stdout; \
+                  cat /proc/self/fd/1 2>/dev/null || echo refused >>/dev/stdout; cat /proc/self/fd/2 2>/dev/null; true";
+    let mut run = world.inside("none", script, &[]);
+    run.stdin(file("read", false)).stdout(file("written", true)).stderr(file("errors", true));
+    assert!(run.status().unwrap().success());
+    let now = |name: &str| std::fs::read_to_string(world.home(name)).unwrap();
+    assert_eq!(now("read"), "read before\n");
+    // What `cat` wrote was cut off by the opening of /dev/stdout, as it is outside.
+    assert_eq!(now("written"), "out\nrefused\nrefused\n");
+    assert_eq!(now("errors"), "err\n");
+    let mut read = world.inside("none", "cat /dev/stdin", &[]);
+    read.stdin(file("read", false));
+    assert_eq!(out(&read.output().unwrap()), "read before\n");
+}

@@ -1,6 +1,7 @@
 //! The wall behind the namespaces: what Landlock (landlock(7)) takes away from the app once more.
 //!
-//! - Files: everything in the root folder may be read and executed; written to, only what the plan shows as writable.
+//! - Files: everything in the root folder may be read and executed; written to, only what the plan shows as writable. A
+//!   standard stream may be opened again as the caller opened it.
 //!   With that the kernel also refuses every change of mounts, and every look into processes outside of the sandbox.
 //! - TCP: connecting and binding where no plug asked for it, or to other ports than those asked for.
 //! - Abstract Unix sockets and signals that lead out of the sandbox.
@@ -17,6 +18,8 @@ use landlock::{
     Scope,
 };
 use pack_schemas::plan::{Access as Shown, Content, Network, Plan, Processes};
+
+use rustix::fs::OFlags;
 
 use crate::sandbox::step::{InStep, StepError};
 
@@ -86,6 +89,8 @@ enum WallError {
     Ruleset(#[from] RulesetError),
     #[error(transparent)]
     Path(#[from] PathFdError),
+    #[error(transparent)]
+    Descriptor(#[from] io::Error),
     /// The kernel knows none of the rules.
     #[error("the kernel enforces nothing of it")]
     NotEnforced,
@@ -192,6 +197,26 @@ fn open_files(mut ruleset: RulesetCreated, plan: &Plan) -> Result<RulesetCreated
             false => AccessFs::from_file(NEWEST),
         };
         ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(path)?, rights))?;
+    }
+    open_streams(ruleset)
+}
+
+/// The standard streams lie anywhere on the host. Through /proc/self/fd, as /dev/stdin and its like lead to, each may be
+/// opened again as the caller opened it, and in no other way: a file that is read is not written to.
+fn open_streams(mut ruleset: RulesetCreated) -> Result<RulesetCreated, WallError> {
+    for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        let Ok(flags) = rustix::fs::fcntl_getfl(stream) else { continue }; // It is closed.
+        let reading = AccessFs::ReadFile | AccessFs::IoctlDev;
+        let writing = AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev;
+        let rights = match flags & OFlags::RWMODE {
+            OFlags::RDONLY => reading,
+            OFlags::WRONLY => writing,
+            _ => reading | writing,
+        };
+        // The kernel takes no rule for a pipe or a socket, and asks for none (EBADFD, landlock_add_rule(2)).
+        if let Ok(with_stream) = ruleset.try_clone()?.add_rule(PathBeneath::new(stream, rights)) {
+            ruleset = with_stream;
+        }
     }
     Ok(ruleset)
 }
