@@ -12,6 +12,7 @@
 //! | [`companion`] | what runs beside an app and filters what a plug gives |
 //! | [`dbus`] | asks a message bus |
 //! | [`host`] | what this host allows: the facts behind `pack doctor` |
+//! | `walls` | what the processes of pack's own give up |
 //! | [`sys`] | every raw system call, and all `unsafe` of the project |
 //!
 //! Nothing here prints, reads `$HOME` or exits the process on its own, but for the child processes that it starts.
@@ -31,3 +32,4 @@ pub mod sandbox;
 mod scope;
 #[allow(unsafe_code)]
 pub mod sys;
+mod walls;

@@ -29,10 +29,11 @@ use std::time::Instant;
 
 use rustix::event::PollFlags;
 
-use crate::companion::confinement::{self, Calls, Left, Ports, argument};
+use crate::companion::confinement;
 use crate::companion::process::{AGAIN_MS, Running, Start, Waiting, accept, receive_listener, tell_ready};
 use crate::sandbox::step::{InStep, StepError};
 use crate::sandbox::syscalls::Test;
+use crate::walls::{self, Calls, Left, Ports, argument};
 use connection::{Common, Connection};
 use resolver::Resolver;
 use routes::Routes;
@@ -74,7 +75,7 @@ pub fn start(rules: &Rules) -> Result<Running, StepError> {
             [] => Ports::All,
             ports => Ports::Of(ports),
         };
-        confinement::give_up_rights(Left { ports, ..Left::default() })?;
+        walls::give_up_rights(Left { ports, ..Left::default() })?;
         confinement::filter_calls(CALLS)?;
         let listener = receive_listener(channel)?;
         tell_ready(channel)?;

@@ -15,13 +15,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::companion::confinement::{self, Left, Ports};
 use crate::sandbox::privileges::Proc;
 use crate::sandbox::seccomp::{Told, app_filter};
 use crate::sandbox::step::{InStep, StepError};
 use crate::sandbox::{channel, command_line, end_with_launcher, root};
 use crate::sys;
 use crate::sys::clone::{Side, exit_now};
+use crate::walls::{self, Left, Ports};
 
 /// The name that ps(1) shows.
 const NAME: &str = "pack-resolver";
@@ -160,7 +160,7 @@ fn run(channel: &Arc<OwnedFd>, user: (u32, u32)) -> Result<Infallible, StepError
         .collect();
     root::enter_root_with(&shown)?;
     let readable: Vec<&str> = shown.iter().map(|(_, place)| *place).collect();
-    confinement::give_up_rights(Left { readable: &readable, ports: Ports::Of(&[DNS]) })?;
+    walls::give_up_rights(Left { readable: &readable, ports: Ports::Of(&[DNS]) })?;
     sys::seccomp::install(&app_filter(|_| false, Told::Nothing))
         .step("install the resolver's seccomp filter")?;
     for _ in 1..THREADS {

@@ -24,12 +24,13 @@ use rustix::event::PollFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use crate::companion::buffer::credentials;
-use crate::companion::confinement::{self, Calls, Left, argument};
+use crate::companion::confinement;
 use crate::companion::process::{AGAIN_MS, Running, Start, Waiting, accept, receive_listener, tell_ready};
 use crate::host::read_small;
 use crate::sandbox::root;
 use crate::sandbox::step::{InStep, StepError};
 use crate::sandbox::syscalls::Test;
+use crate::walls::{self, Calls, Left, argument};
 use connection::Connection;
 use session::{COOKIE, Session};
 
@@ -85,7 +86,7 @@ pub fn start(server: &Server, rights: Rights) -> Result<Running, StepError> {
     Start { name: "pack-sound", namespaces, kept: &[] }.run(|channel| {
         let address = prepare(server)?;
         let own = credentials();
-        confinement::give_up_rights(Left::default())?;
+        walls::give_up_rights(Left::default())?;
         confinement::filter_calls(CALLS)?;
         let listener = receive_listener(channel)?;
         tell_ready(channel)?;
