@@ -252,7 +252,7 @@ fn parts_failure(error: &PartsError) -> Failure {
     };
     let PartsError::Step { source, .. } = error else { return failure };
     match source {
-        StepError::Script { tail, .. } if !tail.is_empty() => {
+        StepError::Script { tail, .. } | StepError::Command { tail, .. } if !tail.is_empty() => {
             let lines: Vec<String> = tail.iter().map(|line| format!("    {line}")).collect();
             Failure { snippet: Some(lines.join("\n")), ..failure }
         }

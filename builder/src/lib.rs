@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`project`] | finds and reads `pack.yaml`; where the work folders are |
 //! | [`parts`] | the life of the parts: pull, build, stage, prime |
+//! | [`sources`] | where the source of a part comes from |
+//! | [`plugins`] | what builds a part, as data |
 //! | [`debian`] | `stage-packages`: Debian packages with all that they depend on, without root |
 //! | [`files`] | folders and trees on disk: copied, linked, compared, removed |
 //! | [`image`] | writes the prime folder as a squashfs image |
@@ -24,7 +26,9 @@ pub mod image;
 pub mod inspect;
 pub mod keys;
 pub mod parts;
+pub mod plugins;
 pub mod project;
+pub mod sources;
 mod tree;
 pub mod unpack;
 pub mod verify;

@@ -6,6 +6,7 @@
 //!     .gitignore                         keeps the folder out of version control
 //!     lock                               held by a build that is running
 //!     parts/NAME/src                     what pull fetched
+//!     parts/NAME/fetched                 what its plugin fetched beside the source
 //!     parts/NAME/build                   where the part is built
 //!     parts/NAME/install                 what it installs
 //!     parts/NAME/home                    HOME of its scripts
@@ -271,6 +272,11 @@ impl PartFolders {
         self.root.join("src")
     }
 
+    /// What its plugin fetched beside the source.
+    pub fn fetched(&self) -> PathBuf {
+        self.root.join("fetched")
+    }
+
     /// Where it is built.
     pub fn build(&self) -> PathBuf {
         self.root.join("build")
@@ -303,11 +309,15 @@ impl PartFolders {
 
     /// Makes all of them.
     pub(crate) fn make(&self) -> Result<(), FileError> {
-        for folder in
-            [&self.root, &self.source(), &self.build(), &self.install(), &self.home(), &self.control()]
-        {
-            files::make_folder(folder)?;
-        }
-        Ok(())
+        let folders = [
+            self.root.clone(),
+            self.source(),
+            self.fetched(),
+            self.build(),
+            self.install(),
+            self.home(),
+            self.control(),
+        ];
+        folders.iter().try_for_each(|folder| files::make_folder(folder))
     }
 }

@@ -16,6 +16,7 @@ use common::{UNPRIVILEGED, is_rerun, rerun};
 use pack_builder::debian;
 use pack_builder::parts::{self, Action, Built, PartsError, Progress, Step, StepError};
 use pack_builder::project::{Project, ProjectError};
+use pack_builder::sources::SourceError;
 use pack_schemas::names::Architecture;
 use tempfile::TempDir;
 
@@ -535,9 +536,9 @@ fn sources_outside_the_project_are_refused() {
         shop.write("file", "x").write(".pack/x/y", "");
         shop
     };
-    assert!(matches!(source("out").refused().2, StepError::SourceOutside { .. }));
-    assert!(matches!(source(".pack/x").refused().2, StepError::SourceOutside { .. }));
-    assert!(matches!(source("file").refused().2, StepError::SourceNoFolder { .. }));
+    assert!(matches!(source("out").refused().2, StepError::Source(SourceError::Outside { .. })));
+    assert!(matches!(source(".pack/x").refused().2, StepError::Source(SourceError::Outside { .. })));
+    assert!(matches!(source("file").refused().2, StepError::Source(SourceError::NoFolder { .. })));
     assert!(matches!(source("nothing").refused().2, StepError::Source { .. }));
 }
 

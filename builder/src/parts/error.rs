@@ -10,6 +10,7 @@ use pack_schemas::text::visible;
 use super::{GlobError, Step};
 use crate::debian::DebianError;
 use crate::files::FileError;
+use crate::sources::SourceError;
 
 /// Why the parts cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -35,32 +36,32 @@ pub enum StepError {
     /// A file or folder cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The source is not there.
-    #[error("cannot find the source `{}` in the project", visible(.source_folder))]
-    Source {
-        /// The source as the manifest names it.
-        source_folder: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// The source is, by a symbolic link, not inside the project, or is in the folder that builds work in.
-    #[error("the source `{}` leads out of the project's own files", visible(.source_folder))]
-    SourceOutside {
-        /// The source as the manifest names it.
-        source_folder: String,
-    },
-    /// The source is a file.
-    #[error("the source `{}` is not a folder; this version of pack takes nothing else", visible(.source_folder))]
-    SourceNoFolder {
-        /// The source as the manifest names it.
-        source_folder: String,
-    },
+    /// The source cannot be had.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// The stage-packages cannot be had.
     #[error("cannot stage its Debian packages")]
     Debian(#[from] DebianError),
-    /// A script cannot be started, or waited for.
-    #[error("cannot run /bin/bash")]
-    Start(#[source] io::Error),
+    /// A command cannot be started, or waited for.
+    #[error("cannot run {program}")]
+    Start {
+        /// The program.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A command of a plugin failed.
+    #[error("`{}` ended with {status}; all of its output is in `{}`", visible(.command), show(.log))]
+    Command {
+        /// The command as a person would type it.
+        command: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The last lines that it said, safe to show.
+        tail: Vec<String>,
+        /// The file with all of them.
+        log: PathBuf,
+    },
     /// A script failed.
     #[error("override-{step} ended with {status}; all of its output is in `{}`", show(.log))]
     Script {

@@ -16,18 +16,21 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use pack_schemas::manifest::Plugin;
 use pack_schemas::names::{Architecture, Name};
 
 use crate::debian::{self, StagedPackage};
-use crate::files::{self, Transfer};
-use crate::project::{BuildLock, Project, WORK_FOLDER, WorkFolders};
+use crate::files::{self, FileError, Transfer};
+use crate::plugins::{self, Places, Recipe};
+use crate::project::{BuildLock, Project, WorkFolders};
+use crate::sources;
 
 mod error;
 mod fileset;
+mod job;
 mod organize;
 mod plan;
 mod script;
@@ -38,7 +41,7 @@ pub use error::{PartsError, StepError};
 pub use fileset::GlobError;
 pub use plan::{Action, Step, plan};
 
-use script::Setting;
+use job::Setting;
 use share::Owners;
 
 /// What to build, and with what.
@@ -127,9 +130,9 @@ impl Build<'_> {
     fn pull(&self, setting: &Setting<'_>) -> Result<(), StepError> {
         setting.folders.make()?;
         let target = setting.folders.source();
-        let default = || match &setting.part.source {
-            Some(source) => copy_source(self.request.project, source, &target),
-            None => Ok(()),
+        let default = || {
+            sources::fetch(self.request.project, setting.part, &target)?;
+            recipe(setting)?.pull.iter().try_for_each(|job| job::run(setting, Step::Pull, job, &target))
         };
         run_or(setting, Step::Pull, &setting.part.override_pull, &target, default)
     }
@@ -141,11 +144,12 @@ impl Build<'_> {
         // A script may write into files of the build folder, and those of the source are to stay as they are.
         let how = if part.override_build.is_some() { Transfer::Copy } else { Transfer::Link };
         files::transfer_tree(&source, &build, how, |_| true)?;
-        let default = || match part.plugin {
-            Plugin::Dump => {
-                Ok(files::transfer_tree(&build, &install, how, |path| path != Path::new(".git"))?)
+        let default = || {
+            let recipe = recipe(setting)?;
+            if recipe.copies_source {
+                files::transfer_tree(&build, &install, how, |path| path != Path::new(".git"))?;
             }
-            Plugin::Nil => Ok(()),
+            recipe.build.iter().try_for_each(|job| job::run(setting, Step::Build, job, &build))
         };
         run_or(setting, Step::Build, &part.override_build, &build, default)?;
         organize::organize(&install, &part.organize)?;
@@ -191,6 +195,30 @@ impl Build<'_> {
     }
 }
 
+/// What the plugin of a part does, in the folders as the part's commands see them.
+fn recipe(setting: &Setting<'_>) -> Result<Recipe, StepError> {
+    let Setting { folders, request, part, .. } = setting;
+    let show = |path: &Path| path.to_string_lossy().into_owned();
+    let top = match &part.source_subdir {
+        Some(folder) => folders.source().join(folder.as_str()),
+        None => folders.source(),
+    };
+    let entries = fs::read_dir(&top).map_err(|source| FileError::at("list", &top, source))?;
+    let mut names: Vec<String> =
+        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    let places = Places {
+        source: &show(&folders.source()),
+        fetched: &show(&folders.fetched()),
+        build: &show(&folders.build()),
+        install: &show(&folders.install()),
+        stage: &show(&request.project.work().stage()),
+        parallel: request.parallel.get(),
+        top: &names,
+    };
+    Ok(plugins::recipe(part, &places))
+}
+
 /// Runs the script of a step, or where it has none what the step does by default.
 fn run_or(
     setting: &Setting<'_>,
@@ -203,28 +231,4 @@ fn run_or(
         Some(script) => script::run(setting, step, script, folder, default),
         None => default(),
     }
-}
-
-/// Copies a folder of the project; of the project's own folder all but what builds make.
-fn copy_source(project: &Project, source: &str, target: &Path) -> Result<(), StepError> {
-    let outside = || StepError::SourceOutside { source_folder: source.to_owned() };
-    let folder = project
-        .folder()
-        .join(source)
-        .canonicalize()
-        .map_err(|error| StepError::Source { source_folder: source.to_owned(), source: error })?;
-    let inside = folder.strip_prefix(project.folder()).map_err(|_| outside())?;
-    if inside.starts_with(WORK_FOLDER) {
-        return Err(outside());
-    }
-    if !folder.is_dir() {
-        return Err(StepError::SourceNoFolder { source_folder: source.to_owned() });
-    }
-    let is_root = inside.as_os_str().is_empty();
-    let made = |path: &Path| {
-        is_root
-            && path.components().count() == 1
-            && (path == Path::new(WORK_FOLDER) || path.extension().is_some_and(|ending| ending == "pkg"))
-    };
-    Ok(files::transfer_tree(&folder, target, Transfer::Copy, |path| !made(path))?)
 }

@@ -11,12 +11,14 @@ mod expand;
 mod foreign;
 mod parse;
 mod part;
+mod source;
 mod tree;
 mod typed;
 
 pub use expand::expand;
 pub use parse::ManifestError;
-pub use part::{Part, Plugin};
+pub use part::{CmakeGenerator, Part, Permission, Plugin};
+pub use source::{Checksum, DigestAlgorithm, SourceType, is_remote};
 pub use tree::SIZE_LIMIT;
 
 use std::collections::{BTreeMap, BTreeSet};
