@@ -5,6 +5,7 @@
 //! 128+N for a signal.
 #![forbid(unsafe_code)]
 
+mod announce;
 mod build;
 mod changing;
 mod clean;
@@ -32,6 +33,7 @@ mod plugs;
 mod project;
 mod remove;
 mod run;
+mod schema;
 mod terminal;
 mod trust;
 mod unpack;
@@ -65,6 +67,8 @@ struct Cli {
 enum Verb {
     /// Build a package from a project folder
     Build(build::Arguments),
+    /// Print the JSON Schema of a pack.yaml, for editors
+    Schema,
     /// Remove what earlier builds left in a project folder
     Clean(clean::Arguments),
     /// Make and list the keys that sign packages
@@ -119,6 +123,7 @@ impl Cli {
 fn perform(verb: Verb, context: &Context) -> Result<ExitCode, Failure> {
     match verb {
         Verb::Build(arguments) => build::perform(arguments, context),
+        Verb::Schema => schema::perform(context),
         Verb::Clean(arguments) => clean::perform(arguments, context),
         Verb::Key(arguments) => key::perform(arguments, context),
         Verb::Inspect(arguments) => inspect::perform(arguments, context),

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Limits of an app, over all of its processes together.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Limits {
     /// Memory; beyond it the kernel ends a process of the app's.
@@ -47,8 +48,9 @@ impl fmt::Display for Limits {
 }
 
 /// An amount of memory in bytes, written with a unit: `512M`, `2G`; units are powers of 1024.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("pattern" = "^[1-9][0-9]*[KMGT]$", "examples" = ["512M", "2G"]))]
 pub struct Memory(u64);
 
 const UNITS: [(char, u64); 4] = [('T', 1 << 40), ('G', 1 << 30), ('M', 1 << 20), ('K', 1 << 10)];
@@ -89,8 +91,9 @@ impl From<Memory> for String {
 }
 
 /// Time on processors, in hundredths of one: `50%` is half of one processor, `200%` two of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("pattern" = "^[1-9][0-9]*%$", "examples" = ["50%", "200%"]))]
 pub struct Cpu(u32);
 
 impl Cpu {
@@ -119,8 +122,9 @@ impl From<Cpu> for String {
 }
 
 /// A number of processes and threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u32", into = "u32")]
+#[schemars(with = "u32", extend("minimum" = 2, "maximum" = 4194304))]
 pub struct Tasks(u32);
 
 impl TryFrom<u32> for Tasks {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A name, version, revision, hash or key that is not well-formed.
@@ -57,8 +58,9 @@ macro_rules! checked_text {
 }
 
 /// A package name: `[a-z0-9]+(-[a-z0-9]+)*` with at least one letter, 2 to 40 characters.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("pattern" = "^[a-z0-9]+(-[a-z0-9]+)*$", "minLength" = 2, "maxLength" = 40))]
 pub struct PackageName(String);
 checked_text!(PackageName);
 
@@ -80,8 +82,9 @@ impl FromStr for PackageName {
 }
 
 /// The name of an app, part, plug, slot or hook: the same alphabet as a package name, 1 to 40 characters.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("pattern" = "^[a-z0-9]+(-[a-z0-9]+)*$", "maxLength" = 40))]
 pub struct Name(String);
 checked_text!(Name);
 
@@ -102,8 +105,9 @@ fn is_dashed_name(text: &str) -> bool {
 
 /// A version as the publisher writes it: 1 to 32 of `[A-Za-z0-9.+~:-]`, beginning and ending with a letter or digit
 /// (the characters of a snap version; none of them needs quoting in a file name).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("pattern" = "^[A-Za-z0-9]([A-Za-z0-9.+~:-]*[A-Za-z0-9])?$", "maxLength" = 32))]
 pub struct Version(String);
 checked_text!(Version);
 
@@ -127,7 +131,7 @@ impl FromStr for Version {
 }
 
 /// A processor architecture under Debian's name for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
     /// 64-bit x86.

@@ -161,14 +161,17 @@ fn keys_of_snapcraft_say_what_to_do_instead() {
     let never = "has no meaning in a pack.yaml";
     let later = "is not supported by this version of pack";
     for (text, place, words, hint) in [
-        ("confinement: classic\n", (1, 1), later, "plugs say what it may do"),
+        ("confinement: classic\n", (1, 14), "confinement `classic`", "pack run --learn"),
         ("assumes: [snapd2.5]\n", (1, 1), never, "leave it out"),
-        ("layout: {}\n", (1, 1), later, "rootfs: merged"),
-        ("hooks: {}\n", (1, 1), later, "when it starts"),
+        ("components: {}\n", (1, 1), never, "content plug"),
+        ("build-packages: [gcc]\n", (1, 1), never, "in the part"),
+        ("hooks:\n  install:\n    command-chain: [x]\n", (3, 5), never, "ends in exec"),
+        ("layout:\n  /usr/share/x: {bind: $PACK/x, mode: '0700'}\n", (2, 33), never, "the mode that it has"),
         ("adopt-info: x\n", (1, 1), never, "write version"),
-        ("apps:\n  a:\n    command: x\n    daemon: simple\n", (4, 5), later, "no services yet"),
-        ("apps:\n  a:\n    command-chain: [x]\n", (3, 5), later, "ends in exec"),
         ("parts:\n  a:\n    rust-channel: stable\n", (3, 5), later, "in build-packages"),
+        ("apps:\n  a:\n    command: x\n    daemon-scope: user\n", (4, 5), never, "the user's own"),
+        ("apps:\n  a:\n    completer: x\n", (3, 5), later, "outside of the sandbox"),
+        ("apps:\n  a:\n    autostart: x.desktop\n", (3, 5), later, "the desktop starts"),
         ("parts:\n  a:\n    stage-snaps: [x]\n", (3, 5), never, "stage-packages"),
         (
             "parts:\n  a:\n    plugin: gradle\n",
@@ -484,6 +487,8 @@ fn a_manifest_from_a_package_is_checked_too() {
         ("/apps/hello/working-dir", "../..".into(), "apps.hello.working-dir"),
         ("/plugs", serde_json::json!({"a": {"b": 0.5}}), "plugs.a.b"),
         ("/parts", serde_json::json!({"a": {"plugin": "nil", "after": ["a"]}}), "parts.a.after.a"),
+        ("/layout", serde_json::json!({"/proc/x": {"bind": "$PACK/x"}}), "layout./proc/x"),
+        ("/apps/hello/timer", "9:00".into(), "apps.hello.timer"),
     ] {
         let error = altered(pointer, value).unwrap().unwrap_err();
         assert_eq!(error.key, key);
@@ -491,7 +496,9 @@ fn a_manifest_from_a_package_is_checked_too() {
     for (pointer, value) in [
         ("/apps/hello/command", "/bin/sh".into()),
         ("/apps/hello/desktop", "a/../../b.desktop".into()),
-        ("/apps/hello/daemon", "simple".into()),
+        ("/apps/hello/daemon", "simpler".into()),
+        ("/epoch", "0*".into()),
+        ("/layout", serde_json::json!({"/usr/x": {"bind": "/etc"}})),
         ("/apps", serde_json::json!({"../x": {"command": "x"}})),
         ("/base", "../x".into()),
     ] {

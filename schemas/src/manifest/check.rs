@@ -10,21 +10,20 @@ use serde_json::Value;
 
 use super::part::{self, Part};
 use super::{App, Base, CheckError, Manifest, PackageType, Plug, RootFs};
+use super::{hooks, layout, service};
 use crate::interface::{AttributeError, Grant, Side, definitions};
 use crate::names::Name;
 use crate::text::visible;
 
 /// Most apps, plugs or parts.
-const MEMBERS_MOST: usize = 256;
+pub(super) const MEMBERS_MOST: usize = 256;
 /// Most environment variables in one place.
 const VARIABLES_MOST: usize = 256;
 /// Longest value of an environment variable in bytes.
 const VARIABLE_LIMIT: usize = 32 << 10;
 /// Longest name of an environment variable or attribute in bytes.
 const WORD_LIMIT: usize = 128;
-/// Most arguments of an app.
-const ARGUMENTS_MOST: usize = 256;
-/// Longest argument, attribute text or path in bytes.
+/// Longest text of an attribute in bytes.
 const TEXT_LIMIT: usize = 4096;
 /// Most attributes of a plug, or members of one.
 const ATTRIBUTES_MOST: usize = 256;
@@ -126,10 +125,14 @@ impl Manifest {
         self.check_kind()?;
         under("architectures", ensure(self.architectures.len() <= 8, "names more than 8 architectures"))?;
         under("environment", check_environment(&self.environment))?;
-        under("apps", check_members(&self.apps, check_app))?;
+        under("apps", check_members(&self.apps, App::check))?;
+        under("apps", service::check_order(&self.apps))?;
+        under("apps", self.check_aliases())?;
         under("plugs", check_members(&self.plugs, check_plug))?;
         under("slots", check_members(&self.slots, check_plug))?;
         under("slots", self.check_sides())?;
+        under("layout", layout::check(&self.layout))?;
+        under("hooks", hooks::check(&self.hooks))?;
         under("parts", check_members(&self.parts, Part::check))?;
         under("parts", part::check_order(&self.parts))
     }
@@ -138,6 +141,7 @@ impl Manifest {
     fn check_sides(&self) -> Checked {
         let plugs: BTreeSet<&Name> =
             self.apps.values().flat_map(|app| &app.plugs).chain(self.plugs.keys()).collect();
+        let plugs: BTreeSet<&Name> = self.hooks.values().flat_map(|hook| &hook.plugs).chain(plugs).collect();
         let slots = self.apps.values().flat_map(|app| &app.slots).chain(self.slots.keys());
         match slots.into_iter().find(|name| plugs.contains(name)) {
             Some(name) => {
@@ -145,6 +149,31 @@ impl Manifest {
             }
             None => Ok(()),
         }
+    }
+
+    /// An alias is one app's, and no command of the package's own.
+    fn check_aliases(&self) -> Checked {
+        let mut taken: BTreeSet<&str> = BTreeSet::new();
+        for (name, app) in &self.apps {
+            for alias in &app.aliases {
+                let command = alias.as_str();
+                let own = command.strip_prefix(self.name.as_str());
+                let is_own = own.is_some_and(|rest| {
+                    rest.is_empty()
+                        || rest
+                            .strip_prefix('.')
+                            .is_some_and(|app| self.apps.keys().any(|name| name.as_str() == app))
+                });
+                let problem = match (is_own, taken.insert(command)) {
+                    (true, _) => "is a command of the package in any case",
+                    (false, false) => "is an alias of another app of the package",
+                    (false, true) => continue,
+                };
+                let finding = Finding::new(problem).under(Step::Member(alias.to_string()));
+                return under(name.as_str(), under("aliases", Err(finding)));
+            }
+        }
+        Ok(())
     }
 
     /// Checks the attributes of plugs and slots against the definitions of their interfaces. Only a manifest that is written
@@ -233,6 +262,8 @@ impl Manifest {
             under("apps", ensure(self.apps.is_empty(), "cannot be there where the type is `base`"))?;
             under("plugs", ensure(self.plugs.is_empty(), "cannot be there where the type is `base`"))?;
             under("slots", ensure(self.slots.is_empty(), "cannot be there where the type is `base`"))?;
+            under("layout", ensure(self.layout.is_empty(), "cannot be there where the type is `base`"))?;
+            under("hooks", ensure(self.hooks.is_empty(), "cannot be there where the type is `base`"))?;
         }
         Ok(())
     }
@@ -256,27 +287,8 @@ fn check_members<T>(members: &BTreeMap<Name, T>, check: impl Fn(&T) -> Checked) 
     members.iter().try_for_each(|(name, member)| under(name.as_str(), check(member)))
 }
 
-fn check_app(app: &App) -> Checked {
-    under("args", {
-        ensure(app.args.len() <= ARGUMENTS_MOST, format!("has more than {ARGUMENTS_MOST} items"))
-            .and_then(|()| each(&app.args, |argument| check_argument(argument)))
-    })?;
-    under("environment", check_environment(&app.environment))?;
-    under("plugs", ensure(app.plugs.len() <= MEMBERS_MOST, format!("has more than {MEMBERS_MOST} items")))?;
-    under("slots", ensure(app.slots.len() <= MEMBERS_MOST, format!("has more than {MEMBERS_MOST} items")))?;
-    if let Some(desktop) = &app.desktop {
-        under("desktop", ensure(desktop.as_str().ends_with(".desktop"), "has to end in `.desktop`"))?;
-    }
-    under("working-dir", app.working_dir.as_deref().map_or(Ok(()), check_folder))
-}
-
-fn check_argument(argument: &str) -> Checked {
-    ensure(argument.len() <= TEXT_LIMIT, format!("is longer than {TEXT_LIMIT} bytes"))?;
-    ensure(!argument.contains('\0'), "has a NUL in it")
-}
-
 /// An absolute path without `.`, `..` or empty components.
-fn check_folder(path: &str) -> Checked {
+pub(super) fn check_folder(path: &str) -> Checked {
     check_line(path, 1024)?;
     ensure(path.starts_with('/'), "has to be an absolute path")?;
     let plain = |part: &str| !matches!(part, "" | "." | "..");

@@ -2,13 +2,15 @@
 //! this version has no use for: what to do instead of each.
 
 use Kind::{Later, Never};
-use Level::{App, Part, Top};
+use Level::{App, Hook, Layout, Part, Top};
 
 /// Where in a manifest a key stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
     Top,
     App,
+    Hook,
+    Layout,
     Part,
 }
 
@@ -18,6 +20,8 @@ impl Level {
         match path {
             [] => Some(Top),
             [group, _] if group == "apps" => Some(App),
+            [group, _] if group == "hooks" => Some(Hook),
+            [group, _] if group == "layout" => Some(Layout),
             [group, _] if group == "parts" => Some(Part),
             _ => None,
         }
@@ -64,25 +68,14 @@ pub(super) fn word(key: &str, word: &str) -> Option<Foreign> {
 type Keys = (Level, &'static [&'static str], Kind, &'static str);
 
 static KEYS: &[Keys] = &[
-    (Top, &["confinement"], Later, "leave it out: every package is confined, and plugs say what it may do"),
     (Top, &["adopt-info"], Never, "write version, summary and description here"),
+    (Top, &["version-script"], Never, "write the version here"),
     (Top, &["assumes"], Never, "leave it out: a package needs no feature of snapd"),
     (Top, &["build-base"], Never, "leave it out: parts are built with the tools of the machine that builds"),
+    (Top, &["build-packages"], Never, "write them in the part that needs them"),
+    (Top, &["build-snaps"], Never, "install the tool on the machine that builds"),
     (Top, &["compression"], Later, "leave it out: images are compressed with zstd"),
-    (Top, &["epoch"], Later, "leave it out"),
     (Top, &["platforms"], Later, "list the architectures as `architectures: [amd64, arm64]`"),
-    (
-        Top,
-        &["layout"],
-        Later,
-        "use `rootfs: merged`: the package's usr, etc and opt then lie where they were built for",
-    ),
-    (
-        Top,
-        &["hooks"],
-        Later,
-        "prepare files with the scripts of a part, or let the app's command do it when it starts",
-    ),
     (
         Top,
         &["package-repositories"],
@@ -90,49 +83,51 @@ static KEYS: &[Keys] = &[
         "stage-packages come from the sources in /etc/apt of the machine that builds",
     ),
     (Top, &["system-usernames"], Never, "leave it out: an app runs as the user who starts it"),
-    (Top, &["provenance", "ua-services", "lint", "components"], Never, "leave it out"),
+    (Top, &["components"], Never, "make a package of each, and show its files with a content plug"),
+    (Top, &["lint"], Never, "leave it out"),
+    (Top, &["provenance", "ua-services", "license-agreement", "license-version"], Never, "leave it out"),
     (Top, &["passthrough"], Never, "write the keys themselves"),
     (Top, &["links"], Later, "use website, contact, source-code, issues and donation"),
+    (Top, &["gadget", "device-tree", "kernel-module"], Never, "leave it out: a package is an app or a base"),
     (
         App,
-        &[
-            "daemon",
-            "daemon-scope",
-            "install-mode",
-            "activates-on",
-            "bus-name",
-            "sockets",
-            "listen-stream",
-            "timer",
-            "stop-command",
-            "stop-timeout",
-            "stop-mode",
-            "start-timeout",
-            "reload-command",
-            "refresh-mode",
-            "restart-condition",
-            "restart-delay",
-            "restart-max",
-            "post-stop-command",
-            "success-exit-status",
-            "watchdog-timeout",
-            "after",
-            "before",
-            "health",
-        ],
-        Later,
-        "there are no services yet: leave it out, and start the app with `pack run` from a unit of your own",
-    ),
-    (App, &["command-chain"], Later, "make the command a script that ends in exec"),
-    (
-        App,
-        &["adapter", "extensions"],
+        &["daemon-scope"],
         Never,
-        "take what the extension would add from stage-packages and plugs",
+        "leave it out: a service is the user's own, as with `daemon-scope: user`",
     ),
-    (App, &["aliases"], Later, "name the app as its command is to be called"),
-    (App, &["autostart", "completer", "common-id"], Later, "leave it out"),
+    (App, &["install-mode"], Never, "leave it out: a person enables a service"),
+    (App, &["activates-on"], Never, "name what the service takes on the bus with `bus-name`"),
+    (App, &["restart-max", "start-command"], Never, "leave it out"),
+    (
+        App,
+        &["listen-stream", "socket-mode"],
+        Never,
+        "write it under a socket: `sockets: {NAME: {listen-stream: …}}`",
+    ),
+    (App, &["socket"], Never, "use sockets"),
+    (
+        App,
+        &["extensions"],
+        Never,
+        "take what the extension would add from stage-packages and plugs; `pack init --from` tells what",
+    ),
+    (App, &["adapter"], Never, "leave it out: with `adapter: none` too, an app is started as its keys say"),
+    (
+        App,
+        &["autostart"],
+        Later,
+        "let the person put the app's menu entry among those that the desktop starts",
+    ),
+    (
+        App,
+        &["completer"],
+        Later,
+        "leave it out: a script of the package's would run in the person's own shell, outside of the sandbox",
+    ),
     (App, &["passthrough"], Never, "write the keys themselves"),
+    (Hook, &["command-chain"], Never, "make the hook a script that ends in exec"),
+    (Hook, &["passthrough"], Never, "write the keys themselves"),
+    (Layout, &["user", "group", "mode"], Never, "leave it out: what is shown has the mode that it has"),
     (
         Part,
         &["build-snaps", "stage-snaps"],
@@ -182,6 +177,11 @@ static WORDS: &[Words] = &[
             "qmake", "ruby", "scons", "uv",
         ],
         "use `plugin: nil` and run the tool in override-build",
+    ),
+    (
+        "confinement",
+        &["classic"],
+        "every package is confined: leave it out, and let plugs say what the app may do; `pack run --learn` finds them",
     ),
     ("type", &["gadget", "kernel", "snapd", "os", "core"], "a package is an app or a base"),
     (

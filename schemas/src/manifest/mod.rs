@@ -6,30 +6,43 @@
 //!
 //! Values of environment variables may refer to other variables, see [`expand`].
 
+mod app;
 mod check;
+mod epoch;
 mod expand;
 mod foreign;
+mod hooks;
+pub mod layout;
 mod parse;
 mod part;
+pub mod schema;
+pub mod service;
 mod source;
+mod time_span;
+pub mod timer;
 mod tree;
 mod typed;
 
+pub use app::App;
+pub use epoch::Epoch;
 pub use expand::expand;
+pub use hooks::{Hook, HookName};
+pub use layout::{Layout, LayoutKind, OwnPath, OwnRoot};
 pub use parse::ManifestError;
 pub use part::{CmakeGenerator, Part, Permission, Plugin};
 pub use source::{Checksum, DigestAlgorithm, SourceType, is_remote};
+pub use time_span::TimeSpan;
 pub use tree::SIZE_LIMIT;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::Limits;
 use crate::names::{Architecture, Name, PackageName, Version};
 
 /// A whole manifest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Manifest {
     /// Package name.
@@ -38,33 +51,42 @@ pub struct Manifest {
     pub version: Version,
     /// Name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minLength" = 1, "maxLength" = 40))]
     pub title: Option<String>,
     /// One line, at most 78 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minLength" = 1, "maxLength" = 78))]
     pub summary: Option<String>,
     /// Any number of lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxLength" = 4096))]
     pub description: Option<String>,
     /// SPDX licence expression.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^[A-Za-z0-9 .+():-]{1,256}$", "examples" = ["MIT OR Apache-2.0", "GPL-3.0-or-later"]))]
     pub license: Option<String>,
     /// Path of the icon inside the package.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub icon: Option<RelativePath>,
     /// Home page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^(https?://[^ ]+|(mailto:)?[^ :/@]+@[^ :/]+)$", "maxLength" = 512))]
     pub website: Option<String>,
     /// Where to reach the publisher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^(https?://[^ ]+|(mailto:)?[^ :/@]+@[^ :/]+)$", "maxLength" = 512))]
     pub contact: Option<String>,
     /// Where the source code is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^(https?://[^ ]+|(mailto:)?[^ :/@]+@[^ :/]+)$", "maxLength" = 512))]
     pub source_code: Option<String>,
     /// Where to report faults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^(https?://[^ ]+|(mailto:)?[^ :/@]+@[^ :/]+)$", "maxLength" = 512))]
     pub issues: Option<String>,
     /// Where to give money.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^(https?://[^ ]+|(mailto:)?[^ :/@]+@[^ :/]+)$", "maxLength" = 512))]
     pub donation: Option<String>,
     /// App or base.
     #[serde(rename = "type", default)]
@@ -76,29 +98,49 @@ pub struct Manifest {
     pub rootfs: RootFs,
     /// Architectures that the project can be built for; empty means any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("maxItems" = 8))]
     pub architectures: Vec<Architecture>,
     /// How finished it is.
     #[serde(default)]
     pub grade: Grade,
+    /// How well it keeps within its walls.
+    #[serde(default, skip_serializing_if = "Confinement::is_strict")]
+    pub confinement: Confinement,
+    /// Which versions' data it can read.
+    #[serde(default, skip_serializing_if = "Epoch::is_default")]
+    pub epoch: Epoch,
     /// Environment variables of every app.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::environment")]
     pub environment: BTreeMap<String, String>,
     /// What can be run.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 256))]
     pub apps: BTreeMap<Name, App>,
     /// Plugs with attributes, or with a name other than their interface's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::plugs")]
     pub plugs: BTreeMap<Name, Plug>,
     /// What apps offer to others: slots with attributes, or with a name other than their interface's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::plugs")]
     pub slots: BTreeMap<Name, Plug>,
+    /// What is shown at places of the root folder besides.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::layout")]
+    pub layout: BTreeMap<String, Layout>,
+    /// What is run when something happens to the package. This version of pack runs no hooks.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::hooks")]
+    pub hooks: BTreeMap<HookName, Hook>,
     /// How the content is made.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 256))]
     pub parts: BTreeMap<Name, Part>,
 }
 
 /// `type`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PackageType {
     /// Programs for people.
@@ -109,8 +151,9 @@ pub enum PackageType {
 }
 
 /// `base`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "BaseText", into = "String")]
+#[schemars(with = "String", extend("pattern" = "^[a-z0-9]+(-[a-z0-9]+)*$", "maxLength" = 40, "examples" = ["host", "none", "debian-12"]))]
 pub enum Base {
     /// The host's `/usr`, read-only.
     Host,
@@ -121,7 +164,7 @@ pub enum Base {
 }
 
 /// `rootfs`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RootFs {
     /// The package is at `/app` only.
@@ -132,7 +175,7 @@ pub enum RootFs {
 }
 
 /// `grade`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Grade {
     /// For everyone.
@@ -142,38 +185,27 @@ pub enum Grade {
     Devel,
 }
 
-/// A program that can be run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct App {
-    /// The program, relative to the package's root; never passed through a shell.
-    pub command: RelativePath,
-    /// Arguments that come before the caller's.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub args: Vec<String>,
-    /// Environment variables of this app.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub environment: BTreeMap<String, String>,
-    /// Plugs that it uses.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub plugs: BTreeSet<Name>,
-    /// Slots that it offers.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub slots: BTreeSet<Name>,
-    /// Path of its desktop entry inside the package.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub desktop: Option<RelativePath>,
-    /// Working directory, an absolute path inside the sandbox; the default is the caller's where the app can see it,
-    /// else its HOME.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub working_dir: Option<String>,
-    /// How much of the machine it may have.
-    #[serde(default, skip_serializing_if = "Limits::is_empty")]
-    pub limits: Limits,
+/// `confinement`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Confinement {
+    /// It asks for all that it needs.
+    #[default]
+    Strict,
+    /// Its publisher is not yet done with finding out what it needs. The walls are the same; it is installed with `--devmode` alone,
+    /// and each run tells what it was refused.
+    Devmode,
+}
+
+impl Confinement {
+    /// Whether it is what a package has that says nothing.
+    pub fn is_strict(&self) -> bool {
+        *self == Confinement::Strict
+    }
 }
 
 /// A plug or a slot with its interface and attributes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Plug {
     /// The interface; the plug's own name where it is not given.
@@ -186,8 +218,9 @@ pub struct Plug {
 
 /// A path inside a package: relative, UTF-8, at most 1024 bytes, with none of: an empty component, `.`, `..`, a
 /// control character, a backslash. (`a/b`, never `/a`, `a//b`, `a/../b`.)
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("pattern" = "^[^/\\\\]+(/[^/\\\\]+)*$", "maxLength" = 1024))]
 pub struct RelativePath(String);
 
 impl RelativePath {

@@ -54,6 +54,7 @@ impl Manifest {
                 .hint("it needs at least: name, version, base"));
         }
         write_out_plugs(&mut root);
+        write_out_hooks(&mut root);
         write_out_build_environments(&mut root);
         let manifest = Manifest::deserialize(FromNode(&root)).map_err(|fault| report.fault(&root, fault))?;
         report.foreign_base(&root, &manifest)?;
@@ -80,6 +81,16 @@ fn write_out(root: &mut Node, key: &str) {
                 value.content = Content::Map(vec![entry]);
             }
             other => value.content = other,
+        }
+    }
+}
+
+/// A hook that has no value has no wishes.
+fn write_out_hooks(root: &mut Node) {
+    let Some(Node { content: Content::Map(hooks), .. }) = value_mut(root, "hooks") else { return };
+    for Entry { value, .. } in hooks {
+        if matches!(value.content, Content::Null) {
+            value.content = Content::Map(Vec::new());
         }
     }
 }
@@ -140,6 +151,10 @@ impl Report<'_> {
                 }
             }
             FaultKind::UnknownKey { key, known } => self.unknown_key(id, &path, &key, known),
+            // The keys of some maps are words of an enumeration.
+            FaultKind::UnknownWord { word, known } if is_key(root, id) => {
+                self.unknown_key(id, &path, &word, known)
+            }
             FaultKind::UnknownWord { word, known } => self.unknown_word(id, &path, &word, known),
             FaultKind::MissingKey { key } if path.is_empty() => {
                 self.error(id, format!("the manifest has no `{key}`"))
@@ -242,8 +257,10 @@ fn plain_words(expected: &str) -> &str {
         "a sequence" => "a list",
         "a boolean" => "true or false",
         other if other.starts_with("struct") || other == "a map" => "a map of keys",
-        // Only the enumerations are left, all of them words.
-        _ => "a word",
+        "u8" | "u16" | "u32" | "u64" | "i64" => "a whole number",
+        "variant identifier" => "a word",
+        other if other.starts_with("enum") => "a word",
+        other => other,
     }
 }
 
@@ -271,6 +288,20 @@ fn path_of(root: &Node, id: NodeId) -> Option<Vec<String>> {
         }
     }
     Some(path)
+}
+
+/// Whether it is the number of a key.
+fn is_key(node: &Node, id: NodeId) -> bool {
+    match &node.content {
+        Content::Map(entries) => {
+            let entry = entries.iter().rev().find(|entry| entry.id <= id);
+            entry.is_some_and(|entry| entry.id == id || is_key(&entry.value, id))
+        }
+        Content::List(items) => {
+            items.iter().rev().find(|item| item.id <= id).is_some_and(|item| is_key(item, id))
+        }
+        _ => false,
+    }
 }
 
 fn entry_at<'a>(root: &'a Node, path: &[Step]) -> Option<&'a Entry> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::RelativePath;
@@ -21,7 +22,7 @@ pub(super) const PATH_LIMIT: usize = 1024;
 const TEXT_LIMIT: usize = 4096;
 
 /// A part: where some of the content comes from and how it is made.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Part {
     /// How it is made.
@@ -66,6 +67,7 @@ pub struct Part {
     pub stage_packages: Vec<String>,
     /// Environment variables of the part's scripts and of its plugin.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "super::schema::build_environment")]
     pub build_environment: BTreeMap<String, String>,
     /// Script in place of the pull step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -142,7 +144,9 @@ pub struct Part {
 }
 
 /// `plugin`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Plugin {
     /// Copies the source as it is.
@@ -187,7 +191,7 @@ impl Plugin {
 }
 
 /// `cmake-generator`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum CmakeGenerator {
     /// make.
     #[serde(rename = "Unix Makefiles")]
@@ -197,7 +201,7 @@ pub enum CmakeGenerator {
 }
 
 /// A rule of `permissions`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Permission {
     /// Which files: a glob; all where it is not given.
@@ -205,6 +209,7 @@ pub struct Permission {
     pub path: Option<String>,
     /// Permission bits in octal, such as `755`, without set-uid, set-gid and sticky bit. Of these a package keeps
     /// whether a file can be executed.
+    #[schemars(extend("pattern" = "^[0-7]{3}$"))]
     pub mode: String,
 }
 

@@ -11,6 +11,7 @@
 //! Archives and Debian packages are files in the project, or addresses that begin with `https://` or `http://`, which need a
 //! `source-checksum`. A git repository may be a folder of the project too, with `source-type: git`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Part;
@@ -18,7 +19,7 @@ use super::check::{Checked, Finding, check_line, ensure, under};
 use super::part::PATH_LIMIT;
 
 /// `source-type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SourceType {
     /// A folder.
@@ -34,8 +35,9 @@ pub enum SourceType {
 }
 
 /// `source-checksum`: an algorithm and a digest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("pattern" = "^sha(256/[0-9A-Fa-f]{64}|384/[0-9A-Fa-f]{96}|512/[0-9A-Fa-f]{128})$"))]
 pub struct Checksum {
     /// The algorithm.
     pub algorithm: DigestAlgorithm,
