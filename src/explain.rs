@@ -251,6 +251,7 @@ fn layer(plan: &Plan, layer: &Layer) -> String {
     match layer {
         Layer::Image { image, path } => in_image(plan, *image, path),
         Layer::Host { path } => format!("the host's {path}"),
+        Layer::Places { .. } => "the places of the layout".to_owned(),
     }
 }
 

@@ -43,6 +43,9 @@ pub struct Plan {
     /// What the root folder is made of, in the order in which it is made. The root is a tmpfs of its own, and is
     /// read-only from the moment when the last entry is in place.
     pub root: Vec<Entry>,
+    /// Folders and files of the app's own data that are made before the root, where they are missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub made: Vec<Made>,
     /// The packages whose images content plugs show, each of the same publisher.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub providers: Vec<PackageName>,
@@ -288,6 +291,48 @@ pub enum Layer {
         /// Absolute path.
         path: String,
     },
+    /// A folder of the sandbox's own that has nothing but these places, by their paths below it.
+    Places {
+        /// The places: folders and files to mount on, and links.
+        places: BTreeMap<String, PlaceKind>,
+    },
+}
+
+/// What a place is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlaceKind {
+    /// An empty folder.
+    Folder,
+    /// An empty file.
+    File,
+    /// A symbolic link.
+    Symlink {
+        /// What it points to.
+        to: String,
+    },
+}
+
+/// Something of the app's own data that is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Made {
+    /// The folder of all packages' data, trusted.
+    pub folder: String,
+    /// The path below it; the app may have planted links there.
+    pub path: String,
+    /// What it is.
+    pub kind: MadeKind,
+}
+
+/// What is made of the app's data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MadeKind {
+    /// A folder.
+    Folder,
+    /// An empty file.
+    File,
 }
 
 /// One of the images of a launch.

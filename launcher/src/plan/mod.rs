@@ -3,8 +3,9 @@
 //! The root folder inside is put together in this order, each part in a file of its own:
 //!
 //! 1. [`system`]: /usr and its like, from the base, the package or both; `/app`; /etc; /dev, /proc, /tmp, /run.
-//! 2. [`grants`]: what each connected plug adds.
-//! 3. the app's own data folders, last, so that nothing can cover them.
+//! 2. [`layout`]: what the manifest shows at other places.
+//! 3. [`grants`]: what each connected plug adds.
+//! 4. the app's own data folders, last, so that nothing can cover them.
 //!
 //! [`environment`] makes the variables; [`content`] says which other packages are needed.
 
@@ -12,6 +13,7 @@ pub mod content;
 mod environment;
 pub mod facts;
 mod grants;
+mod layout;
 pub mod system;
 #[cfg(test)]
 mod tests;
@@ -78,6 +80,14 @@ pub enum PlanError {
         /// Where the base's link points.
         link: String,
     },
+    /// A place of the layout would cover what is not the package's.
+    #[error("the layout of the package cannot show anything at {target}: {problem}")]
+    Layout {
+        /// The place.
+        target: String,
+        /// What is there.
+        problem: String,
+    },
     /// What a connected plug grants is not known any more: it was connected by another version of pack.
     #[error("the plug `{plug}` cannot be used")]
     Grant {
@@ -97,6 +107,7 @@ pub fn build(request: &Request<'_>) -> Result<Plan, PlanError> {
     let app = find_app(request)?;
     let plugs = connected_plugs(request, app)?;
     let mut root = system::entries(request)?;
+    let made = layout::add(&mut root, request)?;
     grants::add(&mut root, request, &plugs);
     root.extend(data_entries(request));
     let identity = grants::identity(request, &plugs);
@@ -104,9 +115,9 @@ pub fn build(request: &Request<'_>) -> Result<Plan, PlanError> {
     root.extend(identity.as_ref().map(identity_entry));
     // X clients try the abstract socket first and give up where that is refused, instead of trying the other.
     let shows_x11 = root.iter().any(|entry| entry.target.starts_with("/tmp/.X11-unix/"));
-    let program = match request.shell {
-        true => "/bin/sh".to_owned(),
-        false => system::path_inside(request, app.command.as_str()),
+    let (program, arguments) = match request.shell {
+        true => ("/bin/sh".to_owned(), Vec::new()),
+        false => command(request, app),
     };
     Ok(Plan {
         package: request.manifest.name.clone(),
@@ -127,8 +138,20 @@ pub fn build(request: &Request<'_>) -> Result<Plan, PlanError> {
         working_folders: working_folders(request, app, &root),
         root,
         program,
-        arguments: if request.shell { Vec::new() } else { app.args.clone() },
+        made,
+        arguments,
     })
+}
+
+/// The program that is started, and its arguments from the manifest: the first of the chain, where there is one, with the
+/// rest of it, the command and the command's arguments.
+fn command(request: &Request<'_>, app: &App) -> (String, Vec<String>) {
+    let programs = app.command_chain.iter().chain([&app.command]);
+    let mut words: Vec<String> =
+        programs.map(|program| system::path_inside(request, program.as_str())).collect();
+    let program = words.remove(0);
+    words.extend(app.args.iter().cloned());
+    (program, words)
 }
 
 /// The grants of an app, from its connections alone: what a launch needs to know before it looks at the host.

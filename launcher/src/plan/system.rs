@@ -15,8 +15,8 @@ const OWN_TOP: &[&str] = &[
 ];
 /// Device nodes that are harmless to everyone: bottomless, empty, random, and the process's own terminal.
 const DEVICES: &[&str] = &["full", "null", "random", "tty", "urandom", "zero"];
-/// Size limit of each of /tmp, /var/tmp, /dev/shm and /run/user/N: 512 MiB. They live in memory.
-const TMPFS_SIZE: u64 = 512 << 20;
+/// Size limit of each of /tmp, /var/tmp, /dev/shm, /run/user/N and those of a layout: 512 MiB. They live in memory.
+pub const TMPFS_SIZE: u64 = 512 << 20;
 
 /// Host files that make name resolution, local time and the machine's identity what they are outside; read-only, and
 /// no secret to any user of the machine.
@@ -191,6 +191,16 @@ fn single(layer: Layer) -> Content {
     match layer {
         Layer::Image { image, path } => Content::Image { image, path },
         Layer::Host { path } => host(path, false),
+        Layer::Places { .. } => Content::Folder,
+    }
+}
+
+/// What an entry shows as the layer of an overlay; nothing for what cannot be one.
+pub fn single_layer(content: &Content) -> Option<Layer> {
+    match content {
+        Content::Image { image, path } => Some(Layer::Image { image: *image, path: path.clone() }),
+        Content::Bind { source: Source::Path(path), .. } => Some(Layer::Host { path: path.clone() }),
+        _ => None,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::host::{Acting, Display, HostFacts, SoundServer, TopLink, User, Waylan
 use crate::interfaces;
 
 mod content;
+mod layout;
 
 fn host() -> HostFacts {
     let link = |to: &str| TopLink::Link(to.to_owned());
@@ -370,11 +371,8 @@ fn a_plan_reads_back_as_written() {
     assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
 }
 
-/// The plan of an app with these plugs as it is kept in `snapshots/`, whole: a change of any line of it shows in a review.
-/// `PACK_UPDATE_SNAPSHOTS=1` writes them anew.
 #[test]
 fn plans_are_as_they_were() {
-    let path = |name: &str| format!("{}/src/plan/snapshots/{name}.json", env!("CARGO_MANIFEST_DIR"));
     for (name, case) in [
         ("plain", PLAIN),
         ("merged", Case { rootfs: "merged", ..PLAIN }),
@@ -382,17 +380,24 @@ fn plans_are_as_they_were() {
         ("desktop", Case { plugs: DESKTOP, connected: DESKTOP, ..PLAIN }),
         ("observer", Case { plugs: OBSERVER, connected: OBSERVER, ..PLAIN }),
     ] {
-        let text = format!("{}\n", serde_json::to_string_pretty(&case.plan()).unwrap());
-        if std::env::var_os("PACK_UPDATE_SNAPSHOTS").is_some() {
-            std::fs::write(path(name), &text).unwrap();
-        }
-        let kept = std::fs::read_to_string(path(name)).unwrap_or_default();
-        let line = text.lines().zip(kept.lines()).position(|(now, then)| now != then);
-        let line = line.unwrap_or(text.lines().count().min(kept.lines().count()));
-        let around =
-            |text: &str| text.lines().skip(line.saturating_sub(3)).take(7).collect::<Vec<_>>().join("\n");
-        assert_eq!(text, kept, "{name}, line {}:\n{}\n---\n{}", line + 1, around(&kept), around(&text));
+        assert_kept(name, &case.plan());
     }
+}
+
+/// Asserts that a plan is as it is kept in `snapshots/`, whole: a change of any line of it shows in a review.
+/// `PACK_UPDATE_SNAPSHOTS=1` writes them anew.
+fn assert_kept(name: &str, plan: &Plan) {
+    let path = format!("{}/src/plan/snapshots/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let text = format!("{}\n", serde_json::to_string_pretty(plan).unwrap());
+    if std::env::var_os("PACK_UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    let line = text.lines().zip(kept.lines()).position(|(now, then)| now != then);
+    let line = line.unwrap_or(text.lines().count().min(kept.lines().count()));
+    let around =
+        |text: &str| text.lines().skip(line.saturating_sub(3)).take(7).collect::<Vec<_>>().join("\n");
+    assert_eq!(text, kept, "{name}, line {}:\n{}\n---\n{}", line + 1, around(&kept), around(&text));
 }
 
 const DESKTOP: &[&str] = &[

@@ -12,13 +12,15 @@
 //! 5. The tmpfs is made read-only.
 
 mod images;
+mod layers;
+mod own_data;
 mod small;
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use pack_schemas::plan::{Access, Companion, Content, Entry, Layer, Plan, Processes, Source};
+use pack_schemas::plan::{Access, Companion, Content, Entry, Plan, Processes, Source};
 use rustix::fs::{
     CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, mknodat, openat, openat2, symlinkat, unlinkat,
 };
@@ -42,8 +44,6 @@ use crate::sys::mount::{
 pub use images::Images;
 pub(crate) use small::{Small, assemble_small, enter_root_with};
 
-/// Where the host's layers of overlays lie while the root is made.
-const LAYERS: &str = "/.layers";
 /// Where the sockets of filtered buses lie while the root is made.
 const BUSES: &str = "/.buses";
 /// Size limit of the root's own tmpfs, which holds a few links and small files.
@@ -57,7 +57,7 @@ const STRICT: ResolveFlags =
 enum Ready {
     /// A detached mount.
     Mount(OwnedFd),
-    /// The host's layers of an overlay, as detached mounts, in the order of the layers.
+    /// The layers of an overlay that are not in images, as detached mounts, in the order of the layers.
     Layers(Vec<OwnedFd>),
     /// The bytes of a file.
     Bytes(Vec<u8>),
@@ -83,6 +83,7 @@ pub struct Assembled {
 /// [`StepError`] with the path inside, or outside, that could not be made or opened.
 pub fn assemble(plan: &Plan, images: &Images, sockets: Option<&OwnedFd>) -> Result<Assembled, StepError> {
     make_private()?;
+    own_data::make(&plan.made)?;
     let mut ready = Vec::with_capacity(plan.root.len());
     for entry in &plan.root {
         ready.push((entry, prepare(entry)?));
@@ -180,7 +181,7 @@ fn prepare(entry: &Entry) -> Result<Ready, StepError> {
             result => result.map(Ready::Mount),
         },
         Content::Copy { path } => Ok(follow::read(path).map_or(Ready::Missing, Ready::Bytes)),
-        Content::Overlay { layers } => prepare_layers(layers).map(Ready::Layers),
+        Content::Overlay { layers } => layers::prepare(layers).map(Ready::Layers),
         Content::Tmpfs { size, mode } => own(make(
             "tmpfs",
             &[("size", &size.to_string()), ("mode", &format!("{mode:o}"))],
@@ -199,14 +200,6 @@ fn prepare(entry: &Entry) -> Result<Ready, StepError> {
         | Content::Again { .. }
         | Content::Companion { .. } => Ok(Ready::Plain),
     }
-}
-
-fn prepare_layers(layers: &[Layer]) -> Result<Vec<OwnedFd>, StepError> {
-    let host = layers.iter().filter_map(|layer| match layer {
-        Layer::Host { path } => Some(path),
-        Layer::Image { .. } => None,
-    });
-    host.map(|path| clone_host(&Source::Path(path.clone()), Access::ReadOnly)).collect()
 }
 
 /// A detached copy of what `source` names and of every mount below it: a copy without those would uncover what they
@@ -307,7 +300,7 @@ fn place(places: &mut Places<'_>, entry: &Entry, ready: &Ready, images: &Images)
     match (&entry.content, ready) {
         (_, Ready::Missing) => Ok(()),
         (_, Ready::Mount(mount)) => places.attach(mount.as_fd(), target),
-        (Content::Overlay { layers }, Ready::Layers(host)) => overlay(places, target, layers, host),
+        (Content::Overlay { layers }, Ready::Layers(host)) => layers::overlay(places, target, layers, host),
         (Content::Image { image, path }, _) => images::place(places, *image, path, target, images),
         (Content::Companion { companion: Companion::Bus { bus, .. } }, _) => {
             let source = format!("{BUSES}/{}", socket_name(*bus));
@@ -330,39 +323,6 @@ fn place(places: &mut Places<'_>, entry: &Entry, ready: &Ready, images: &Images)
 fn make_link(places: &mut Places<'_>, to: &[u8], target: &str) -> Result<(), StepError> {
     let (folder, name) = places.folder_of(target).step_on("make the folder of", target)?;
     symlinkat(to, folder, name).step_on("make the link", target)
-}
-
-fn overlay(
-    places: &mut Places<'_>,
-    target: &str,
-    layers: &[Layer],
-    host: &[OwnedFd],
-) -> Result<(), StepError> {
-    let mut paths = Vec::with_capacity(layers.len());
-    let mut host = host.iter();
-    for (number, layer) in layers.iter().enumerate() {
-        let path = match layer {
-            Layer::Image { image, path } => images::path_of(*image, path),
-            Layer::Host { .. } => format!("{LAYERS}/{number}"),
-        };
-        // Only the host's layers take a mount.
-        if matches!(layer, Layer::Host { .. })
-            && let Some(mount) = host.next()
-        {
-            places.attach(mount.as_fd(), &path)?;
-        }
-        // A colon would begin another layer (overlayfs.rst).
-        paths.push(path.replace('\\', "\\\\").replace(':', "\\:"));
-    }
-    let mounted = make("overlay", &[("lowerdir", &paths.join(":"))], MountAttrFlags::MOUNT_ATTR_RDONLY)
-        .step_on("overlay", target)?;
-    places.attach(mounted.as_fd(), target)?;
-    for (number, layer) in layers.iter().enumerate() {
-        if matches!(layer, Layer::Host { .. }) {
-            places.clear_away(&format!("{LAYERS}/{number}"))?;
-        }
-    }
-    places.clear_away(LAYERS)
 }
 
 /// Places in the root folder. Only this process writes here, and still no link is followed: a link on the way would be

@@ -44,12 +44,14 @@ pub fn add(root: &mut Vec<Entry>, request: &Request<'_>, plugs: &[ConnectedPlug]
     root.extend(asked.again);
 }
 
-/// Read-only folders of the base's and the package's: no place can be made in them.
+/// Folders of the base's and the package's, and of the app's data where the layout shows them: no place can be made in them.
 fn covered(root: &[Entry]) -> Vec<String> {
     let is_closed = |content: &Content| {
         matches!(
             content,
-            Content::Image { .. } | Content::Overlay { .. } | Content::Bind { access: Access::ReadOnly, .. }
+            Content::Image { .. }
+                | Content::Overlay { .. }
+                | Content::Bind { access: Access::ReadOnly | Access::ReadWrite, .. }
         )
     };
     root.iter().filter(|entry| is_closed(&entry.content)).map(|entry| entry.target.clone()).collect()
