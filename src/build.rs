@@ -28,7 +28,7 @@ use crate::failure::Failure;
 use crate::package_file::shown;
 use crate::permissions::{Standing, asked};
 use crate::terminal::{Terminal, human_size};
-use crate::{key, project};
+use crate::{announce, key, project};
 
 /// Arguments of `pack build`.
 #[derive(clap::Args)]
@@ -74,6 +74,7 @@ impl From<StepName> for Step {
 pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Failure> {
     let project = project::open(&arguments.folder, context)?;
     warn_of_unknown_interfaces(project.manifest(), context)?;
+    announce::not_done(project.manifest()).iter().for_each(|line| context.terminal.warn(line));
     let plan = Plan::new(&arguments, &project, context)?;
     let lock = project.work().lock().map_err(|error| project::failure(&error))?;
     let built = plan.build_parts(&project, &lock, context)?;

@@ -13,6 +13,7 @@ use pack_store_client::installed::{self, DataSize, StateError};
 use pack_store_client::trust::TrustedKeys;
 use serde::Serialize;
 
+use crate::announce;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::install::{own_keys, trust_text};
@@ -158,6 +159,7 @@ fn show_manifest(terminal: &Terminal, manifest: &Manifest, plugs: &BTreeMap<Name
         }
     }
     line(terminal, "base:", &String::from(manifest.base.clone()));
+    announce::rows(manifest).iter().for_each(|(label, text)| line(terminal, label, text));
     for command in commands(manifest) {
         line(terminal, "command:", &command);
     }

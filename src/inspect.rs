@@ -13,6 +13,7 @@ use pack_schemas::names::{Name, Revision};
 use pack_schemas::state::Connection;
 use serde::Serialize;
 
+use crate::announce;
 use crate::content::{self, Consumer};
 use crate::context::Context;
 use crate::explain::explain;
@@ -83,6 +84,7 @@ fn show(seen: &Inspection, contents: Option<&Contents>, terminal: &Terminal) -> 
     line("architecture:", seen.architecture.as_str());
     let rootfs = if seen.manifest.rootfs == RootFs::Merged { ", merged with the package" } else { "" };
     line("base:", &format!("{}{rootfs}", String::from(seen.manifest.base.clone())));
+    announce::rows(&seen.manifest).iter().for_each(|(label, text)| line(label, text));
     show_signature(seen, terminal);
     line("hash:", &seen.envelope_hash.to_string());
     if let Some(held) = contents {

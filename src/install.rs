@@ -16,6 +16,7 @@ use pack_store_client::decision::{
 use pack_store_client::install::InstallError;
 use pack_store_client::trust::Trust;
 
+use crate::announce;
 use crate::changing::{Changing, now, warn};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -35,6 +36,9 @@ pub struct Arguments {
     /// Install a package that is not signed: skips the question of who made it, and nothing else
     #[arg(long)]
     dangerous: bool,
+    /// Install a package of which its publisher says that it is not yet done with what it asks for (`confinement: devmode`)
+    #[arg(long)]
+    devmode: bool,
     /// Answer the questions about permissions with yes
     #[arg(short, long)]
     yes: bool,
@@ -58,6 +62,7 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
     let mut wishes = Wishes {
         trust: arguments.trust,
         is_dangerous: arguments.dangerous,
+        is_devmode: arguments.devmode,
         connect: automatic(&plugs),
         decline: BTreeSet::new(),
         now: now(),
@@ -89,6 +94,7 @@ fn act(
     let installed = changing.change(&bar, |change| change.install(plan, package.file(), now));
     bar.finish_and_clear();
     let installed = installed.map_err(|error| failure(package, &error))?;
+    announce::not_done(&package.envelope().manifest).iter().for_each(|line| context.terminal.warn(line));
     for warning in &installed.warnings {
         warn(context, &plan.name, warning);
     }
@@ -247,6 +253,10 @@ fn tell_note(context: &Context, plan: &InstallPlan, note: &Note) {
         Note::WasUnsigned => context
             .terminal
             .say(format!("the installed `{name}` is not signed; from now on only this publisher can replace it")),
+        Note::Devmode => context.terminal.warn(format!(
+            "`{name}` is in devmode: its publisher does not know yet all that it needs. The walls are those of any package; what \
+             they refuse is told after each run"
+        )),
         Note::DangerousNotNeeded => {
             context.terminal.say("--dangerous was not needed: the package is signed, and that was checked");
         }

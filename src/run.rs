@@ -23,7 +23,7 @@ use pack_launcher::plan::content::Provided;
 use pack_launcher::sandbox::refusals::{Notice, Refusals};
 use pack_launcher::sandbox::{self, Images, LaunchError};
 use pack_schemas::facts::ImageFacts;
-use pack_schemas::manifest::Base;
+use pack_schemas::manifest::{Base, Confinement};
 use pack_schemas::names::{Architecture, Name, PackageName, Revision};
 use pack_schemas::plan::Plan;
 use pack_schemas::state::PackageState;
@@ -146,7 +146,10 @@ fn launch(arguments: &Arguments, context: &Context) -> Result<ExitCode, Failure>
         explain(&plan, host::landlock_version()).iter().for_each(|line| context.terminal.print(line));
         return Ok(ExitCode::SUCCESS);
     }
-    let mut learning = match arguments.learn {
+    // Who installs a package in devmode helps to find out what it needs.
+    let is_devmode = opened.package.envelope().manifest.confinement == Confinement::Devmode;
+    let learns = arguments.learn || is_devmode && !arguments.shell;
+    let mut learning = match learns {
         true => Some(Learning::prepare(&mut plan, &xdg, arguments.json)?),
         false => None,
     };
@@ -183,7 +186,7 @@ fn launch(arguments: &Arguments, context: &Context) -> Result<ExitCode, Failure>
             }
             Ok(ExitCode::from(status))
         }
-        Err(error) => Err(not_launched(&plan, &error, arguments.learn)),
+        Err(error) => Err(not_launched(&plan, &error, learns)),
     };
     drop(keepers);
     ended

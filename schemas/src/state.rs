@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::facts::ImageFacts;
 use crate::interface::{Grant, Side};
-use crate::manifest::{Manifest, PackageType, RelativePath};
+use crate::manifest::{Epoch, Manifest, PackageType, RelativePath};
 use crate::names::{Hash, Name, PackageName, PublicKey, Revision, Version};
 
 /// The format version of `state.json` and of trusted keys that this program reads and writes.
@@ -49,6 +49,9 @@ pub struct PackageState {
     pub last_local: u32,
     /// The revision whose data was kept when the package was removed.
     pub kept_data: Option<Revision>,
+    /// The epoch of the data: that of the package that wrote it last.
+    #[serde(default, skip_serializing_if = "Epoch::is_default")]
+    pub epoch: Epoch,
     /// Plugs of the package that are connected.
     pub connections: BTreeMap<Name, Connection>,
     /// Plugs that a person disconnected; they do not connect by themselves again.
@@ -290,6 +293,7 @@ mod tests {
             revisions: vec![entry(Revision::Local(1)), entry(Revision::Local(2))],
             last_local: 2,
             kept_data: None,
+            epoch: Epoch::default(),
             connections: BTreeMap::new(),
             disconnected: BTreeSet::new(),
             enabled: true,

@@ -5,7 +5,8 @@
 //! 1. Is it signed? Unsigned needs `--dangerous`; a wrong signature is refused in any case.
 //! 2. If the package is there, or was and its data is kept: is it signed by the same publisher?
 //! 3. Is the publisher trusted, or one of the user's own keys? If not, that is to be asked.
-//! 4. Does its architecture run here, is its base installed, is it of the same type as before?
+//! 4. Does its architecture run here, is its base installed, is it of the same type as before, can it read the data that is there?
+//! 5. Is it in devmode? That needs `--devmode`.
 //!
 //! A file with an older version than the installed one is accepted, with a note: the person chose that file. (A
 //! package from a store is another matter: there nobody chose.)
@@ -16,7 +17,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use pack_schemas::interface::Side;
-use pack_schemas::manifest::{Base, Manifest, PackageType};
+use pack_schemas::manifest::{Base, Confinement, Epoch, Manifest, PackageType};
 use pack_schemas::names::{Architecture, Hash, Name, PackageName, PublicKey, Revision, Version};
 use pack_schemas::package::{Envelope, PackageError};
 use pack_schemas::state::{Connection, InstalledRevision, PackageState, STATE_VERSION};
@@ -63,6 +64,8 @@ pub struct Wishes {
     pub trust: Option<PublicKey>,
     /// Whether a package without any signature may be installed.
     pub is_dangerous: bool,
+    /// Whether a package in devmode may be installed.
+    pub is_devmode: bool,
     /// Plugs to connect where the state does not say otherwise.
     pub connect: BTreeMap<Name, Connection>,
     /// Plugs that the person was asked about and does not want.
@@ -150,6 +153,8 @@ pub enum Note {
     Unsigned,
     /// The installed package is unsigned; from now on only this publisher can replace it.
     WasUnsigned,
+    /// It is in devmode.
+    Devmode,
     /// `--dangerous` was given, and the package is signed: it changed nothing.
     DangerousNotNeeded,
 }
@@ -223,6 +228,24 @@ pub enum Refusal {
         /// The package.
         name: PackageName,
     },
+    /// It cannot read the data of the package that is there.
+    #[error(
+        "`{name}` cannot take over the data that is there: that is of epoch {data}, and it is of epoch {epoch}"
+    )]
+    Epoch {
+        /// The package.
+        name: PackageName,
+        /// The epoch of the data.
+        data: Epoch,
+        /// The package's.
+        epoch: Epoch,
+    },
+    /// It is in devmode.
+    #[error("package `{name}` is in devmode: its publisher does not say yet all that it needs")]
+    Devmode {
+        /// The package.
+        name: PackageName,
+    },
     /// There have been too many revisions.
     #[error("`{name}` has had 4294967295 local revisions, and there is no further number")]
     NoRevisionLeft {
@@ -254,6 +277,13 @@ impl Refusal {
                 Some(format!("move {} elsewhere, or delete it", visible(&path.to_string_lossy())))
             }
             Refusal::MissingBase { base, .. } => Some(format!("install `{base}` first")),
+            Refusal::Epoch { name, .. } => Some(format!(
+                "install a version between the two first, which reads the one epoch and writes the other; or start anew: `pack \
+                 remove --purge {name}` deletes the data"
+            )),
+            Refusal::Devmode { .. } => Some(
+                "`--devmode` installs it. The walls are those of any package; what they refuse is told after each run".to_owned(),
+            ),
             Refusal::OtherType { name } => Some(format!("`pack remove {name}` first")),
             Refusal::Architecture { .. } | Refusal::NoRevisionLeft { .. } => None,
         }
@@ -287,6 +317,18 @@ pub fn decide(candidate: &Candidate, present: &Present, wishes: &Wishes) -> Resu
     }
     if state.is_some_and(|state| state.current.is_some() && state.package_type != envelope.package_type) {
         return Err(Refusal::OtherType { name: name.clone() });
+    }
+    // Bytes that are there already are put back whatever they say.
+    let is_other =
+        state.and_then(PackageState::current).is_none_or(|entry| entry.envelope != candidate.envelope_hash);
+    if let Some(data) =
+        state.map(|state| &state.epoch).filter(|data| is_other && !envelope.manifest.epoch.can_read(data))
+    {
+        let (data, epoch) = (data.clone(), envelope.manifest.epoch.clone());
+        return Err(Refusal::Epoch { name: name.clone(), data, epoch });
+    }
+    if envelope.manifest.confinement == Confinement::Devmode && !wishes.is_devmode {
+        return Err(Refusal::Devmode { name: name.clone() });
     }
     Ok(Decision::Install(Box::new(plan(candidate, state, publisher, wishes)?)))
 }
@@ -404,6 +446,7 @@ fn plan(
     let newly_connected =
         after.connections.iter().filter(|(p, c)| is_new(p, c)).map(|(p, c)| (p.clone(), c.clone())).collect();
     after.package_type = envelope.package_type;
+    after.epoch = envelope.manifest.epoch.clone();
     after.publisher = publisher.key();
     after.kept_data = None;
     after.exported = None;
@@ -434,6 +477,7 @@ fn first_state(envelope: &Envelope) -> PackageState {
         revisions: Vec::new(),
         last_local: 0,
         kept_data: None,
+        epoch: Epoch::default(),
         connections: BTreeMap::new(),
         disconnected: BTreeSet::new(),
         enabled: true,
@@ -484,6 +528,9 @@ fn notes(
         && version::compare(&envelope.version, &current.version).is_lt()
     {
         notes.push(Note::OlderVersion { installed: current.version.clone() });
+    }
+    if envelope.manifest.confinement == Confinement::Devmode {
+        notes.push(Note::Devmode);
     }
     let is_unsigned = *publisher == Publisher::Unsigned;
     if is_unsigned {

@@ -316,3 +316,45 @@ fn a_plug_that_a_person_declined_or_disconnected_stays_so() {
     case.wishes.connect = BTreeMap::from([("home".parse().unwrap(), connection("home", true))]);
     assert_eq!(case.plan().after.connections, BTreeMap::new());
 }
+
+#[test]
+fn data_of_another_epoch_is_taken_over_by_who_can_read_it_alone() {
+    let installed = |epoch: serde_json::Value| {
+        let case = Case::of(envelope("hello", "1.0", json!({"epoch": epoch}))).own();
+        case.plan().after
+    };
+    for (data, epoch, can) in [
+        (json!(0), json!(0), true),
+        (json!(0), json!("1*"), true),
+        (json!(0), json!(1), false),
+        (json!("1*"), json!(0), false),
+        (json!(1), json!({"read": [1, 2], "write": [2]}), true),
+    ] {
+        let mut case = Case::of(envelope("hello", "2.0", json!({"epoch": epoch}))).own();
+        case.present.state = Some(installed(data.clone()));
+        case.hash = Hash([8; 32]);
+        let decided = case.decide();
+        assert_eq!(decided.is_ok(), can, "{data} {epoch}: {decided:?}");
+        match decided {
+            Ok(_) => assert_eq!(case.plan().after.epoch, case.envelope.manifest.epoch),
+            Err(refusal) => assert!(matches!(refusal, Refusal::Epoch { .. }), "{refusal:?}"),
+        }
+        // Data that was kept is no other.
+        if let Some(state) = &mut case.present.state {
+            state.kept_data = state.current.take();
+            state.revisions.clear();
+        }
+        assert_eq!(case.decide().is_ok(), can, "{data} {epoch}");
+    }
+}
+
+#[test]
+fn devmode_needs_a_yes_each_time() {
+    let mut case = Case::of(envelope("hello", "1.0", json!({"confinement": "devmode"}))).own();
+    assert!(matches!(case.decide(), Err(Refusal::Devmode { .. })));
+    case.wishes.is_devmode = true;
+    assert_eq!(case.plan().notes, [Note::Devmode]);
+    case.present.state = Some(case.plan().after);
+    case.wishes.is_devmode = false;
+    assert!(matches!(case.decide(), Err(Refusal::Devmode { .. })));
+}

@@ -4,6 +4,7 @@
 //! everybody can read what it does, it bears its mark in itself, and pack never has to guess from the name under which
 //! it was started what it is to do.
 
+use pack_schemas::manifest::service::Alias;
 use pack_schemas::names::{Name, PackageName};
 use pack_schemas::state::ExportPlace;
 
@@ -16,6 +17,15 @@ const MARK: &str = "# pack-export ";
 pub(super) fn plan(package: &PackageName, app: &Name, pack: &str) -> ExportFile {
     let command =
         if app.as_str() == package.as_str() { package.to_string() } else { format!("{package}.{app}") };
+    plan_as(command, package, app, pack)
+}
+
+/// Another name for the command of an app.
+pub(super) fn plan_alias(alias: &Alias, package: &PackageName, app: &Name, pack: &str) -> ExportFile {
+    plan_as(alias.to_string(), package, app, pack)
+}
+
+fn plan_as(command: String, package: &PackageName, app: &Name, pack: &str) -> ExportFile {
     let text = format!(
         "{SHELL}\n{MARK}{package} {app}\n# It goes when the package does: pack remove {package}\n\
          exec {} run {package}.{app} -- \"$@\"\n",

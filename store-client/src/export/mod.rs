@@ -6,7 +6,7 @@
 //!
 //! | export | where | known by |
 //! |---|---|---|
-//! | command | `~/.local/bin/NAME` or `NAME.APP` | its second line, `# pack-export NAME APP` |
+//! | command | `~/.local/bin/NAME` or `NAME.APP`, or an alias | its second line, `# pack-export NAME APP` |
 //! | desktop entry | `applications/NAME_APP.desktop` | its key `X-Pack-Name` |
 //! | icon | `icons/hicolor/SIZE/apps/NAME_….png`, `.svg` | the record, and its name (no package name has a `_`) |
 //!
@@ -166,6 +166,10 @@ pub fn plan(package: &OpenedPackage, settings: &ExportSettings) -> Result<Export
     }
     for app in envelope.manifest.apps.keys() {
         plan.files.push(commands::plan(&envelope.name, app, pack));
+    }
+    for (app, details) in &envelope.manifest.apps {
+        let aliases = details.aliases.iter();
+        plan.files.extend(aliases.map(|alias| commands::plan_alias(alias, &envelope.name, app, pack)));
     }
     Ok(plan)
 }
