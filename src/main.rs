@@ -13,6 +13,7 @@ mod connect;
 mod connections;
 mod content;
 mod context;
+mod diff;
 mod disconnect;
 mod doctor;
 mod explain;
@@ -77,6 +78,8 @@ enum Verb {
     Inspect(inspect::Arguments),
     /// Check a package's signature and every byte of it
     Verify(verify::Arguments),
+    /// Show what two packages differ in
+    Diff(diff::Arguments),
     /// Extract a package's files into a new folder
     Unpack(unpack::Arguments),
     /// Say whose packages may be installed
@@ -128,6 +131,7 @@ fn perform(verb: Verb, context: &Context) -> Result<ExitCode, Failure> {
         Verb::Key(arguments) => key::perform(arguments, context),
         Verb::Inspect(arguments) => inspect::perform(arguments, context),
         Verb::Verify(arguments) => verify::perform(arguments, context),
+        Verb::Diff(arguments) => diff::perform(arguments, context),
         Verb::Unpack(arguments) => unpack::perform(arguments, context),
         Verb::Trust(arguments) => trust::perform(arguments, context),
         Verb::Install(arguments) => install::perform(arguments, context),

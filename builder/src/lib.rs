@@ -12,6 +12,7 @@
 //! | [`assemble`] | image → index, envelope, signature, footer: the `.pkg` file |
 //! | [`content`] | what is shown to other packages, or of them, has its place |
 //! | [`keys`] | the publisher's signing keys |
+//! | [`diff`] | what two packages differ in |
 //! | [`inspect`] | what there is to see of a package |
 //! | [`verify`] | checks a package to the last byte |
 //! | [`unpack`] | a package's files back into a folder |
@@ -20,6 +21,7 @@
 pub mod assemble;
 pub mod content;
 pub mod debian;
+pub mod diff;
 mod draft;
 pub mod files;
 pub mod image;
