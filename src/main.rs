@@ -20,6 +20,7 @@ mod explain;
 mod failure;
 mod hint;
 mod info;
+mod init;
 mod inspect;
 mod install;
 mod interfaces;
@@ -66,6 +67,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Write the first pack.yaml of a project
+    Init(init::Arguments),
     /// Build a package from a project folder
     Build(build::Arguments),
     /// Print the JSON Schema of a pack.yaml, for editors
@@ -125,6 +128,7 @@ impl Cli {
 
 fn perform(verb: Verb, context: &Context) -> Result<ExitCode, Failure> {
     match verb {
+        Verb::Init(arguments) => init::perform(arguments, context),
         Verb::Build(arguments) => build::perform(arguments, context),
         Verb::Schema => schema::perform(context),
         Verb::Clean(arguments) => clean::perform(arguments, context),

@@ -43,12 +43,13 @@ pub fn failure(error: &ProjectError) -> Failure {
 fn no_manifest(folder: &Path) -> Failure {
     let failure = Failure::new(format!("there is no {MANIFEST_FILE} in `{}`", shown(folder)));
     match ["snap/snapcraft.yaml", "snapcraft.yaml"].iter().find(|name| folder.join(name).is_file()) {
-        Some(name) => failure.hint(format!("its {name} can be the pattern for one: most keys are the same")),
-        None => failure.hint("name the folder of a project"),
+        Some(name) => failure.hint(format!("`pack init --from {name}` makes one of its {name}")),
+        None => failure.hint("name the folder of a project, or make one of it with `pack init`"),
     }
 }
 
-fn manifest_failure(path: &Path, text: &[u8], error: &ManifestError, context: &Context) -> Failure {
+/// What is wrong with a manifest, with its line.
+pub fn manifest_failure(path: &Path, text: &[u8], error: &ManifestError, context: &Context) -> Failure {
     let name = shown(path);
     let snippet = snippet(&name, text, error, context.terminal.is_colored());
     let message = match snippet {

@@ -5,7 +5,7 @@
 //! colours off. Every text that came from outside has to pass [`visible`] on its way here.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -161,6 +161,24 @@ impl Terminal {
         let mut answer = String::new();
         let read = io::stdin().lock().read_line(&mut answer);
         read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+    }
+
+    /// Asks for a line; an empty answer is what is offered.
+    ///
+    /// # Errors
+    /// Where the person ends the input, or it cannot be read.
+    pub fn ask_line(&self, question: &str, offered: &str) -> Result<String, Failure> {
+        let shown = if offered.is_empty() { String::new() } else { format!(" [{}]", visible(offered)) };
+        let _ = write!(io::stderr().lock(), "{question}{shown}: ");
+        let _ = io::stderr().flush();
+        let mut answer = String::new();
+        let read = io::stdin().lock().take(4096).read_line(&mut answer);
+        match read {
+            Ok(0) => Err(Failure::new("the question was not answered")),
+            Ok(_) if answer.trim().is_empty() => Ok(offered.to_owned()),
+            Ok(_) => Ok(answer.trim().to_owned()),
+            Err(error) => Err(Failure::new("cannot read the answer").because(&error)),
+        }
     }
 
     /// Colours `text` if colours are on.

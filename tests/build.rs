@@ -146,7 +146,7 @@ fn what_can_be_refused_is_refused_before_the_work() {
     assert!(said.contains("`pack key generate` makes one; `--unsigned` builds"), "{said}");
     world.write("snap-only/snap/snapcraft.yaml", "name: x\n");
     let said = err(&fail(world.pack(["build", "snap-only"]), 1));
-    assert!(said.contains("snap/snapcraft.yaml can be the pattern"), "{said}");
+    assert!(said.contains("`pack init --from snap/snapcraft.yaml` makes one"), "{said}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! | module | job |
 //! |---|---|
 //! | [`project`] | finds and reads `pack.yaml`; where the work folders are |
+//! | [`init`] | the first `pack.yaml` of a project, or one from a `snapcraft.yaml` |
 //! | [`parts`] | the life of the parts: pull, build, stage, prime |
 //! | [`sources`] | where the source of a part comes from |
 //! | [`plugins`] | what builds a part, as data |
@@ -25,6 +26,7 @@ pub mod diff;
 mod draft;
 pub mod files;
 pub mod image;
+pub mod init;
 pub mod inspect;
 pub mod keys;
 pub mod parts;

@@ -53,6 +53,16 @@ impl Foreign {
     }
 }
 
+/// What to do instead of a key of snapcraft.yaml that a `pack.yaml` does not have; `path` are the keys that lead to it.
+pub fn instead_of_key(path: &[String], name: &str) -> Option<&'static str> {
+    Some(key(Level::of(path)?, name)?.instead)
+}
+
+/// What to do instead of a word of snapcraft.yaml's under a key that knows other words.
+pub fn instead_of_word(key: &str, name: &str) -> Option<&'static str> {
+    Some(word(key, name)?.instead)
+}
+
 /// Looks a key up.
 pub(super) fn key(level: Level, key: &str) -> Option<Foreign> {
     let group = KEYS.iter().find(|(its_level, keys, ..)| *its_level == level && keys.contains(&key))?;

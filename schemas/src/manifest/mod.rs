@@ -20,12 +20,13 @@ pub mod service;
 mod source;
 mod time_span;
 pub mod timer;
-mod tree;
+pub mod tree;
 mod typed;
 
 pub use app::App;
 pub use epoch::Epoch;
 pub use expand::expand;
+pub use foreign::{instead_of_key, instead_of_word};
 pub use hooks::{Hook, HookName};
 pub use layout::{Layout, LayoutKind, OwnPath, OwnRoot};
 pub use parse::ManifestError;

@@ -28,39 +28,52 @@ const TEXT_LIMIT: usize = 2 * SIZE_LIMIT;
 const BRACKET_LIMIT: usize = 1 << 14;
 
 /// The number of a value or key.
-pub(super) type NodeId = u32;
+pub type NodeId = u32;
 
 /// A value.
 #[derive(Debug)]
-pub(super) struct Node {
+pub struct Node {
+    /// Its number.
     pub id: NodeId,
+    /// What it is.
     pub content: Content,
 }
 
 /// What a value is.
 #[derive(Debug)]
-pub(super) enum Content {
+pub enum Content {
+    /// Nothing.
     Null,
+    /// A truth value.
     Bool(bool),
+    /// A whole number from 0.
     Unsigned(u64),
+    /// A whole number below 0.
     Signed(i64),
+    /// Any other number.
     Fraction(f64),
+    /// Text.
     Text(String),
+    /// A list.
     List(Vec<Node>),
+    /// A map, in the order of the text; no key is there twice.
     Map(Vec<Entry>),
 }
 
 /// A key and its value.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub struct Entry {
+    /// The number of the key.
     pub id: NodeId,
+    /// The key.
     pub key: String,
+    /// Its value.
     pub value: Node,
 }
 
 /// A place in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub struct Place {
     /// From 1.
     pub line: usize,
     /// In characters, from 1.
@@ -68,6 +81,7 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// The first line and column.
     pub const START: Place = Place { line: 1, column: 1 };
 
     /// The place of a byte of `text`, which has to be UTF-8 up to there.
@@ -83,7 +97,7 @@ impl Place {
 ///
 /// # Errors
 /// [`ManifestError`] where `text` is no YAML, passes a limit, or has a key twice.
-pub(super) fn read(text: &[u8]) -> Result<Node, ManifestError> {
+pub fn read(text: &[u8]) -> Result<Node, ManifestError> {
     let text = bounded(text)?;
     let mut documents = serde_yaml::Deserializer::from_str(text);
     // The parser always gives a first document, if an empty one.
@@ -100,7 +114,7 @@ pub(super) fn read(text: &[u8]) -> Result<Node, ManifestError> {
 }
 
 /// Where in the text, which [`read`] has accepted, a node stands.
-pub(super) fn locate(text: &[u8], id: NodeId) -> Place {
+pub fn locate(text: &[u8], id: NodeId) -> Place {
     std::str::from_utf8(text)
         .ok()
         .and_then(|text| serde_yaml::Deserializer::from_str(text).next())
