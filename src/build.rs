@@ -258,6 +258,7 @@ fn parts_failure(error: &PartsError) -> Failure {
             Failure { snippet: Some(lines.join("\n")), ..failure }
         }
         StepError::Debian(error) => failure.hint_from(error.hint()),
+        StepError::Plugin(error) => failure.hint(error.hint()),
         _ => failure,
     }
 }

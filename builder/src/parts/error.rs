@@ -10,6 +10,7 @@ use pack_schemas::text::visible;
 use super::{GlobError, Step};
 use crate::debian::DebianError;
 use crate::files::FileError;
+use crate::plugins::PluginError;
 use crate::sources::SourceError;
 
 /// Why the parts cannot be built.
@@ -39,6 +40,9 @@ pub enum StepError {
     /// The source cannot be had.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The source is none that the plugin can build.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
     /// The stage-packages cannot be had.
     #[error("cannot stage its Debian packages")]
     Debian(#[from] DebianError),

@@ -13,6 +13,7 @@
 //! | PACK_ARCH, PACK_ARCH_TRIPLET | such as `amd64`, `x86_64-linux-gnu` |
 //! | PACK_PARALLEL_BUILD_COUNT | how many jobs to run at once |
 //! | CRAFT_… | the same under snapcraft's names |
+//! | what the plugin sets | see [`plugins::environment`] |
 //! | what `build-environment` sets | in the order of the names; `$NAME` and `${NAME}` refer to variables so far |
 
 use std::collections::BTreeMap;
@@ -26,9 +27,9 @@ use pack_schemas::manifest::{Part, expand};
 use pack_schemas::names::Name;
 use pack_schemas::text::visible;
 
-use super::{Request, Step, StepError};
+use super::{Request, Step, StepError, within};
 use crate::files::FileError;
-use crate::plugins;
+use crate::plugins::{self, Places};
 use crate::project::PartFolders;
 
 /// How much of the end of a log an error repeats: lines, and bytes that are looked at for them.
@@ -41,6 +42,42 @@ pub(super) struct Setting<'a> {
     pub name: &'a Name,
     pub part: &'a Part,
     pub folders: &'a PartFolders,
+}
+
+/// The paths of [`Places`], and what else is in there.
+pub(super) struct Paths {
+    source: String,
+    fetched: String,
+    build: String,
+    install: String,
+    stage: String,
+    triplet: &'static str,
+    parallel: usize,
+}
+
+impl Setting<'_> {
+    /// The part's folders as its commands see them.
+    pub(super) fn paths(&self) -> Paths {
+        let Setting { folders, request, part, .. } = self;
+        let show = |path: &Path| path.to_string_lossy().into_owned();
+        Paths {
+            source: show(&within(part, &folders.source())),
+            fetched: show(&folders.fetched()),
+            build: show(&within(part, &folders.build())),
+            install: show(&folders.install()),
+            stage: show(&request.project.work().stage()),
+            triplet: request.architecture.triplet().unwrap_or_default(),
+            parallel: request.parallel.get(),
+        }
+    }
+}
+
+impl Paths {
+    /// With the names in the folder that the commands run in.
+    pub(super) fn places<'a>(&'a self, top: &'a [String]) -> Places<'a> {
+        let Paths { source, fetched, build, install, stage, triplet, parallel } = self;
+        Places { source, fetched, build, install, stage, triplet, parallel: *parallel, top }
+    }
 }
 
 /// Runs a command of a plugin to its end.
@@ -58,8 +95,7 @@ pub(super) fn run(
     if status.success() {
         return Ok(());
     }
-    let words: Vec<&str> = [&job.program].into_iter().chain(&job.arguments).map(String::as_str).collect();
-    Err(StepError::Command { command: words.join(" "), status, tail: tail(&log), log })
+    Err(StepError::Command { command: job.typed(), status, tail: tail(&log), log })
 }
 
 /// A program with the environment of a step, its output at the end of a log.
@@ -114,7 +150,8 @@ fn environment(setting: &Setting<'_>) -> BTreeMap<String, std::ffi::OsString> {
             variables.insert(format!("CRAFT_{craft}"), value.to_os_string());
         }
     }
-    for (name, value) in &part.build_environment {
+    let of_plugin = plugins::environment(part, &setting.paths().places(&[]));
+    for (name, value) in of_plugin.iter().chain(&part.build_environment) {
         // A folder whose name is not UTF-8 cannot be referred to.
         let value = expand(value, |name| variables.get(name).and_then(|value| value.to_str()));
         variables.insert(name.clone(), value.into());

@@ -20,11 +20,12 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use pack_schemas::manifest::Part;
 use pack_schemas::names::{Architecture, Name};
 
 use crate::debian::{self, StagedPackage};
 use crate::files::{self, FileError, Transfer};
-use crate::plugins::{self, Places, Recipe};
+use crate::plugins::{self, Recipe};
 use crate::project::{BuildLock, Project, WorkFolders};
 use crate::sources;
 
@@ -130,9 +131,13 @@ impl Build<'_> {
     fn pull(&self, setting: &Setting<'_>) -> Result<(), StepError> {
         setting.folders.make()?;
         let target = setting.folders.source();
+        let folder = within(setting.part, &target);
         let default = || {
             sources::fetch(self.request.project, setting.part, &target)?;
-            recipe(setting)?.pull.iter().try_for_each(|job| job::run(setting, Step::Pull, job, &target))
+            recipe(setting, &folder)?
+                .pull?
+                .iter()
+                .try_for_each(|job| job::run(setting, Step::Pull, job, &folder))
         };
         run_or(setting, Step::Pull, &setting.part.override_pull, &target, default)
     }
@@ -144,14 +149,15 @@ impl Build<'_> {
         // A script may write into files of the build folder, and those of the source are to stay as they are.
         let how = if part.override_build.is_some() { Transfer::Copy } else { Transfer::Link };
         files::transfer_tree(&source, &build, how, |_| true)?;
+        let folder = within(part, &build);
         let default = || {
-            let recipe = recipe(setting)?;
+            let recipe = recipe(setting, &folder)?;
             if recipe.copies_source {
-                files::transfer_tree(&build, &install, how, |path| path != Path::new(".git"))?;
+                files::transfer_tree(&folder, &install, how, |path| path != Path::new(".git"))?;
             }
-            recipe.build.iter().try_for_each(|job| job::run(setting, Step::Build, job, &build))
+            recipe.build?.iter().try_for_each(|job| job::run(setting, Step::Build, job, &folder))
         };
-        run_or(setting, Step::Build, &part.override_build, &build, default)?;
+        run_or(setting, Step::Build, &part.override_build, &folder, default)?;
         organize::organize(&install, &part.organize)?;
         state::write(folders, self.packages.get(setting.name).map_or(&[], Vec::as_slice))
     }
@@ -195,28 +201,21 @@ impl Build<'_> {
     }
 }
 
-/// What the plugin of a part does, in the folders as the part's commands see them.
-fn recipe(setting: &Setting<'_>) -> Result<Recipe, StepError> {
-    let Setting { folders, request, part, .. } = setting;
-    let show = |path: &Path| path.to_string_lossy().into_owned();
-    let top = match &part.source_subdir {
-        Some(folder) => folders.source().join(folder.as_str()),
-        None => folders.source(),
-    };
-    let entries = fs::read_dir(&top).map_err(|source| FileError::at("list", &top, source))?;
+/// The folder of the part's `source-subdir` in a folder with its source.
+fn within(part: &Part, folder: &Path) -> PathBuf {
+    match &part.source_subdir {
+        Some(inner) => folder.join(inner.as_str()),
+        None => folder.to_path_buf(),
+    }
+}
+
+/// What the plugin of a part does, whose commands run in `folder`.
+fn recipe(setting: &Setting<'_>, folder: &Path) -> Result<Recipe, StepError> {
+    let entries = fs::read_dir(folder).map_err(|source| FileError::at("list", folder, source))?;
     let mut names: Vec<String> =
         entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
-    let places = Places {
-        source: &show(&folders.source()),
-        fetched: &show(&folders.fetched()),
-        build: &show(&folders.build()),
-        install: &show(&folders.install()),
-        stage: &show(&request.project.work().stage()),
-        parallel: request.parallel.get(),
-        top: &names,
-    };
-    Ok(plugins::recipe(part, &places))
+    Ok(plugins::recipe(setting.part, &setting.paths().places(&names)))
 }
 
 /// Runs the script of a step, or where it has none what the step does by default.
