@@ -31,3 +31,4 @@ pub mod squashfs;
 pub mod state;
 pub mod system_calls;
 pub mod text;
+pub mod time;
