@@ -35,6 +35,7 @@ mod plugs;
 mod project;
 mod remove;
 mod run;
+mod sbom;
 mod schema;
 mod terminal;
 mod trust;
@@ -83,6 +84,8 @@ enum Verb {
     Verify(verify::Arguments),
     /// Show what two packages differ in
     Diff(diff::Arguments),
+    /// Show what a package is made of, as SPDX
+    Sbom(sbom::Arguments),
     /// Extract a package's files into a new folder
     Unpack(unpack::Arguments),
     /// Say whose packages may be installed
@@ -136,6 +139,7 @@ fn perform(verb: Verb, context: &Context) -> Result<ExitCode, Failure> {
         Verb::Inspect(arguments) => inspect::perform(arguments, context),
         Verb::Verify(arguments) => verify::perform(arguments, context),
         Verb::Diff(arguments) => diff::perform(arguments, context),
+        Verb::Sbom(arguments) => sbom::perform(arguments, context),
         Verb::Unpack(arguments) => unpack::perform(arguments, context),
         Verb::Trust(arguments) => trust::perform(arguments, context),
         Verb::Install(arguments) => install::perform(arguments, context),

@@ -34,7 +34,8 @@ impl PackageReader for CheckedReader {
     }
 }
 
-fn opened(package: Arc<Package>) -> Result<OpenedPackage, ReadError> {
+/// What a package says of itself, and its files.
+pub fn opened(package: Arc<Package>) -> Result<OpenedPackage, ReadError> {
     let signers = match package.verify() {
         Err(PackageError::Unsigned) => Vec::new(),
         signers => signers?,

@@ -12,6 +12,7 @@
 //! | [`image`] | writes the prime folder as a squashfs image |
 //! | [`assemble`] | image → index, envelope, signature, footer: the `.pkg` file |
 //! | [`content`] | what is shown to other packages, or of them, has its place |
+//! | [`provenance`] | how a package was made |
 //! | [`sbom`] | what a package is made of |
 //! | [`keys`] | the publisher's signing keys |
 //! | [`diff`] | what two packages differ in |
@@ -33,6 +34,7 @@ pub mod keys;
 pub mod parts;
 pub mod plugins;
 pub mod project;
+pub mod provenance;
 pub mod sbom;
 pub mod sources;
 mod tree;

@@ -187,7 +187,7 @@ fn license(text: Option<&str>) -> (String, Option<String>) {
 }
 
 /// The package URL of a component (ECMA-427).
-fn purl(component: &Component) -> String {
+pub fn purl(component: &Component) -> String {
     let (name, version) = (&component.name, escaped(&component.version));
     match component.ecosystem {
         Ecosystem::Cargo => format!("pkg:cargo/{}@{version}", escaped(name)),
