@@ -11,13 +11,15 @@ use serde::{Deserialize, Serialize};
 pub struct ImageFacts {
     /// Entries at the top.
     pub top: BTreeMap<String, TopEntry>,
-    /// Names in `etc`.
-    pub etc: Vec<String>,
+    /// Entries of `etc`.
+    pub etc: BTreeMap<String, TopEntry>,
+    /// Entries of `var`.
+    pub var: BTreeMap<String, TopEntry>,
     /// Which of [`SEARCH_FOLDERS`] exist as folders.
     pub folders: Vec<String>,
 }
 
-/// An entry at the top of an image.
+/// An entry at the top of an image, or of its `etc` or `var`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TopEntry {
@@ -25,7 +27,7 @@ pub enum TopEntry {
     Folder,
     /// A symbolic link and where it points.
     Symlink(String),
-    /// Anything else; it plays no part.
+    /// Anything else: a file, mostly. At the top it plays no part.
     Other,
 }
 
@@ -59,9 +61,10 @@ impl ImageFacts {
             TopEntry::Symlink(to) => to.len(),
             TopEntry::Folder | TopEntry::Other => 0,
         };
-        let top: usize = self.top.iter().map(|(name, entry)| name.len() + link(entry)).sum();
-        let rest: usize = self.etc.iter().chain(&self.folders).map(String::len).sum();
-        top.saturating_add(rest) <= LONGEST_IN_STATE
+        let entries = self.top.iter().chain(&self.etc).chain(&self.var);
+        let entries: usize = entries.map(|(name, entry)| name.len() + link(entry)).sum();
+        let folders: usize = self.folders.iter().map(String::len).sum();
+        entries.saturating_add(folders) <= LONGEST_IN_STATE
     }
 }
 
@@ -71,11 +74,15 @@ mod tests {
 
     #[test]
     fn facts_that_would_fill_the_state_are_not_kept() {
-        let usual = ImageFacts { etc: vec!["fonts".to_owned(); 150], ..ImageFacts::default() };
+        let files = |most: usize, length: usize| -> BTreeMap<String, TopEntry> {
+            (0..most).map(|number| (format!("{number:0length$}"), TopEntry::Other)).collect()
+        };
+        let usual = ImageFacts { etc: files(150, 10), ..ImageFacts::default() };
         assert!(usual.can_be_kept());
         let link = TopEntry::Symlink("x".repeat(60_000));
         let long = [
-            ImageFacts { etc: vec!["x".repeat(250); 1000], ..ImageFacts::default() },
+            ImageFacts { etc: files(1000, 250), ..ImageFacts::default() },
+            ImageFacts { var: files(1000, 250), ..ImageFacts::default() },
             ImageFacts { top: BTreeMap::from([("a".to_owned(), link)]), ..ImageFacts::default() },
         ];
         for facts in long {

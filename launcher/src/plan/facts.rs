@@ -18,24 +18,12 @@ const NAMES_MOST: usize = 1024;
 /// [`ImageError`] where the image cannot be read.
 pub fn read(reader: &Reader) -> Result<ImageFacts, ImageError> {
     let root = reader.root()?;
-    let mut top = BTreeMap::new();
-    for (name, node) in children(reader, &root)? {
-        let entry = match node.inode.kind() {
-            InodeKind::Directory => TopEntry::Folder,
-            InodeKind::Symlink => match reader.read_link(&node)?.map(String::from_utf8) {
-                Some(Ok(target)) => TopEntry::Symlink(target),
-                _ => TopEntry::Other,
-            },
-            _ => TopEntry::Other,
-        };
-        top.insert(name, entry);
-    }
-    let etc = match reader.lookup(&root, b"etc")? {
-        Some(etc) if etc.inode.kind() == InodeKind::Directory => {
-            children(reader, &etc)?.into_iter().map(|(name, _)| name).collect()
-        }
-        _ => Vec::new(),
-    };
+    let top = entries(reader, &root)?;
+    let [etc, var] = ["etc", "var"].map(|name| match find(reader, name)? {
+        Some(folder) if folder.inode.kind() == InodeKind::Directory => entries(reader, &folder),
+        _ => Ok(BTreeMap::new()),
+    });
+    let (etc, var) = (etc?, var?);
     let mut folders = Vec::new();
     for folder in SEARCH_FOLDERS {
         let path = folder.replace("TRIPLET", Architecture::HOST.triplet().unwrap_or_default());
@@ -43,7 +31,7 @@ pub fn read(reader: &Reader) -> Result<ImageFacts, ImageError> {
             folders.push((*folder).to_owned());
         }
     }
-    Ok(ImageFacts { top, etc, folders })
+    Ok(ImageFacts { top, etc, var, folders })
 }
 
 /// Looks a path up from the root of an image, following no links; nothing where it is not there.
@@ -62,6 +50,22 @@ pub fn find(reader: &Reader, path: &str) -> Result<Option<Node>, ImageError> {
         }
     }
     Ok(Some(node))
+}
+
+fn entries(reader: &Reader, folder: &Node) -> Result<BTreeMap<String, TopEntry>, ImageError> {
+    let mut entries = BTreeMap::new();
+    for (name, node) in children(reader, folder)? {
+        let entry = match node.inode.kind() {
+            InodeKind::Directory => TopEntry::Folder,
+            InodeKind::Symlink => match reader.read_link(&node)?.map(String::from_utf8) {
+                Some(Ok(target)) => TopEntry::Symlink(target),
+                _ => TopEntry::Other,
+            },
+            _ => TopEntry::Other,
+        };
+        entries.insert(name, entry);
+    }
+    Ok(entries)
 }
 
 fn children(reader: &Reader, folder: &Node) -> Result<Vec<(String, Node)>, ImageError> {

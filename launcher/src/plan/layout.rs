@@ -17,7 +17,8 @@ use pack_schemas::plan::{
     Access, Content, Entry, ImageRole, Layer, Made, MadeKind, PlaceKind, Reason, Source,
 };
 
-use crate::plan::system::{TMPFS_SIZE, single_layer};
+use crate::plan::layers::single_layer;
+use crate::plan::system::TMPFS_SIZE;
 use crate::plan::{PlanError, Request, data_folders, entry};
 
 /// Adds the places of the layout to the root, and returns what of the app's data has to be made for them.

@@ -13,6 +13,7 @@ pub mod content;
 mod environment;
 pub mod facts;
 mod grants;
+mod layers;
 mod layout;
 pub mod system;
 #[cfg(test)]

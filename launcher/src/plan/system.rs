@@ -1,18 +1,13 @@
-//! What every root folder has: the base's and the package's files, /etc, /dev, /proc, /tmp, /run.
+//! What every root folder has: the base's and the package's files ([`layers`]), /etc, /dev, /proc, /tmp, /run, /var.
 
 use std::collections::BTreeMap;
 
 use pack_schemas::manifest::{Base, RootFs};
-use pack_schemas::plan::{Access, Content, Entry, ImageRole, Layer, Reason, Source};
+use pack_schemas::plan::{Access, Content, Entry, ImageRole, Reason, Source};
 
-use crate::host::TopLink;
-use crate::plan::{PlanError, Request, TopEntry, entry};
+use crate::plan::layers::{self, OWN_TOP};
+use crate::plan::{PlanError, Request, entry};
 
-/// Names at the top that the sandbox makes itself; those of a package or base are not shown there.
-const OWN_TOP: &[&str] = &[
-    ".base", ".buses", ".content", ".layers", "app", "dev", "etc", "home", "proc", "root", "run", "sys",
-    "tmp",
-];
 /// Device nodes that are harmless to everyone: bottomless, empty, random, and the process's own terminal.
 const DEVICES: &[&str] = &["full", "null", "random", "tty", "urandom", "zero"];
 /// Size limit of each of /tmp, /var/tmp, /dev/shm, /run/user/N and those of a layout: 512 MiB. They live in memory.
@@ -74,8 +69,9 @@ pub const ETC_OF_HOST_BASE: &[&str] = &[
 /// The entries, in the order in which they are made.
 pub fn entries(request: &Request<'_>) -> Result<Vec<Entry>, PlanError> {
     let mut root = Vec::new();
-    root.push(entry("/app", image(ImageRole::Package, ""), Reason::Package));
-    tops(&mut root, request)?;
+    let package = Content::Image { image: ImageRole::Package, path: String::new() };
+    root.push(entry("/app", package, Reason::Package));
+    root.extend(layers::tops(request)?);
     etc(&mut root, request);
     devices(&mut root);
     root.push(entry("/proc", Content::Proc, Reason::Sandbox));
@@ -85,11 +81,11 @@ pub fn entries(request: &Request<'_>) -> Result<Vec<Entry>, PlanError> {
         Content::Tmpfs { size: TMPFS_SIZE, mode: 0o700 },
         Reason::Sandbox,
     ));
-    if !root.iter().any(|made| made.target == "/var") {
-        root.push(entry("/var", Content::Folder, Reason::Sandbox));
-        root.push(entry("/var/tmp", Content::Tmpfs { size: TMPFS_SIZE, mode: 0o1777 }, Reason::Sandbox));
-        root.push(entry("/var/run", Content::Symlink { to: "/run".to_owned() }, Reason::Sandbox));
-    }
+    // Whoever brings a /var: what is written to there has to be the sandbox's own.
+    root.push(entry("/var", Content::Folder, Reason::Sandbox));
+    root.extend(layers::var(request));
+    root.push(entry("/var/tmp", Content::Tmpfs { size: TMPFS_SIZE, mode: 0o1777 }, Reason::Sandbox));
+    root.push(entry("/var/run", Content::Symlink { to: "/run".to_owned() }, Reason::Sandbox));
     Ok(root)
 }
 
@@ -111,124 +107,15 @@ pub fn package_makes_root(request: &Request<'_>) -> bool {
     request.manifest.rootfs == RootFs::Merged || request.manifest.base == Base::None
 }
 
-/// What the base, or the package, has at a name of the top.
-#[derive(Clone)]
-enum Top {
-    Link(String),
-    Layer(Layer, Reason),
-}
-
-fn tops(root: &mut Vec<Entry>, request: &Request<'_>) -> Result<(), PlanError> {
-    let mut all: BTreeMap<String, Vec<Top>> =
-        base_tops(request)?.into_iter().map(|(name, top)| (name, vec![top])).collect();
-    if package_makes_root(request) {
-        for (name, top) in image_tops(&request.package.top, ImageRole::Package, Reason::Package) {
-            // The package lies on top.
-            all.entry(name).or_default().insert(0, top);
-        }
-    }
-    for (name, tops) in all {
-        root.push(top_entry(&name, tops)?);
-    }
-    Ok(())
-}
-
-fn base_tops(request: &Request<'_>) -> Result<BTreeMap<String, Top>, PlanError> {
-    Ok(match &request.manifest.base {
-        Base::None => BTreeMap::new(),
-        Base::Package(_) => {
-            let facts = request.base.ok_or(PlanError::NoBase)?;
-            image_tops(&facts.top, ImageRole::Base, Reason::Base).collect()
-        }
-        Base::Host => request
-            .host
-            .top
-            .iter()
-            .map(|(name, top)| {
-                let layer = || Layer::Host { path: format!("/{name}") };
-                let top = match top {
-                    TopLink::Link(to) => Top::Link(to.clone()),
-                    TopLink::Folder => Top::Layer(layer(), Reason::Base),
-                };
-                (name.clone(), top)
-            })
-            .collect(),
-    })
-}
-
-fn image_tops(
-    top: &BTreeMap<String, TopEntry>,
-    image: ImageRole,
-    reason: Reason,
-) -> impl Iterator<Item = (String, Top)> {
-    top.iter().filter(|(name, _)| !OWN_TOP.contains(&name.as_str())).filter_map(move |(name, found)| {
-        let top = match found {
-            TopEntry::Folder => Top::Layer(Layer::Image { image, path: name.clone() }, reason.clone()),
-            TopEntry::Symlink(to) => Top::Link(to.clone()),
-            TopEntry::Other => return None,
-        };
-        Some((name.clone(), top))
-    })
-}
-
-/// One entry of the top, from the one or two that lie there.
-fn top_entry(name: &str, mut tops: Vec<Top>) -> Result<Entry, PlanError> {
-    let target = format!("/{name}");
-    let first = tops.remove(0);
-    Ok(match (first, tops.pop()) {
-        (Top::Link(to), _) => entry(target, Content::Symlink { to }, Reason::Base),
-        (Top::Layer(layer, because), None) => entry(target, single(layer), because),
-        (Top::Layer(..), Some(Top::Link(link))) => {
-            return Err(PlanError::TopClash { name: name.to_owned(), link });
-        }
-        (Top::Layer(upper, because), Some(Top::Layer(lower, _))) => {
-            entry(target, Content::Overlay { layers: vec![upper, lower] }, because)
-        }
-    })
-}
-
-fn single(layer: Layer) -> Content {
-    match layer {
-        Layer::Image { image, path } => Content::Image { image, path },
-        Layer::Host { path } => host(path, false),
-        Layer::Places { .. } => Content::Folder,
-    }
-}
-
-/// What an entry shows as the layer of an overlay; nothing for what cannot be one.
-pub fn single_layer(content: &Content) -> Option<Layer> {
-    match content {
-        Content::Image { image, path } => Some(Layer::Image { image: *image, path: path.clone() }),
-        Content::Bind { source: Source::Path(path), .. } => Some(Layer::Host { path: path.clone() }),
-        _ => None,
-    }
-}
-
 /// /etc is a folder of the sandbox's own. From below to above: the base's entries, the package's where it makes up the
 /// root, the few of the host's that everyone has, and the user alone in passwd and group.
 fn etc(root: &mut Vec<Entry>, request: &Request<'_>) {
-    let mut files: BTreeMap<String, Entry> = BTreeMap::new();
+    let mut files: BTreeMap<String, Entry> =
+        layers::etc(request).map(|entry| (entry.target.clone(), entry)).collect();
     let mut put = |name: &str, content: Content, because: Reason| {
-        files.insert(name.to_owned(), entry(format!("/etc/{name}"), content, because));
+        let target = format!("/etc/{name}");
+        files.insert(target.clone(), entry(target, content, because));
     };
-    match &request.manifest.base {
-        Base::Host => {
-            for name in request.host.etc.iter().filter(|name| ETC_OF_HOST_BASE.contains(&name.as_str())) {
-                put(name, host(format!("/etc/{name}"), true), Reason::Base);
-            }
-        }
-        Base::Package(_) => {
-            for name in request.base.map(|facts| facts.etc.as_slice()).unwrap_or_default() {
-                put(name, image(ImageRole::Base, &format!("etc/{name}")), Reason::Base);
-            }
-        }
-        Base::None => {}
-    }
-    if package_makes_root(request) {
-        for name in &request.package.etc {
-            put(name, image(ImageRole::Package, &format!("etc/{name}")), Reason::Package);
-        }
-    }
     for name in ETC_OF_HOST {
         put(name, host(format!("/etc/{name}"), true), Reason::Sandbox);
     }
@@ -281,10 +168,6 @@ fn devices(root: &mut Vec<Entry>) {
     }
 }
 
-fn image(image: ImageRole, path: &str) -> Content {
-    Content::Image { image, path: path.to_owned() }
-}
-
-fn host(path: String, optional: bool) -> Content {
+pub(super) fn host(path: String, optional: bool) -> Content {
     Content::Bind { source: Source::Path(path), access: Access::ReadOnly, optional }
 }

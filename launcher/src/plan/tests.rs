@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use pack_schemas::interface::{Bus, Place, Root, Side, UserFolder};
 use pack_schemas::manifest::Manifest;
 use pack_schemas::names::Name;
-use pack_schemas::plan::{Access, Content, Entry, Layer, Network, Plan, Source};
+use pack_schemas::plan::{Access, Content, Entry, ImageRole, Layer, Network, Plan, Source};
 
 use pack_schemas::state::Connection;
 
@@ -82,7 +82,16 @@ fn image() -> ImageFacts {
             ("lib64".to_owned(), TopEntry::Symlink("usr/lib64".to_owned())),
             ("README".to_owned(), TopEntry::Other),
         ]),
-        etc: ["ssl", "passwd", "fonts"].map(str::to_owned).into(),
+        etc: BTreeMap::from([
+            ("ssl".to_owned(), TopEntry::Folder),
+            ("passwd".to_owned(), TopEntry::Other),
+            ("fonts".to_owned(), TopEntry::Folder),
+            ("rmt".to_owned(), TopEntry::Symlink("/usr/sbin/rmt".to_owned())),
+        ]),
+        var: BTreeMap::from([
+            ("lib".to_owned(), TopEntry::Folder),
+            ("tmp".to_owned(), TopEntry::Folder),
+        ]),
         folders: ["usr/bin", "usr/lib", "usr/lib/TRIPLET", "usr/share"].map(str::to_owned).into(),
     }
 }
@@ -300,6 +309,52 @@ fn a_base_package_is_needed_where_one_is_named_and_lies_below() {
 }
 
 #[test]
+fn etc_and_var_of_the_package_lie_over_those_of_its_base() {
+    let mut base = image();
+    for (name, found) in [
+        ("os-release", TopEntry::Symlink("../usr/lib/os-release".to_owned())),
+        ("services", TopEntry::Other),
+        ("fonts", TopEntry::Symlink("/usr/share/fonts".to_owned())),
+        ("rmt", TopEntry::Folder),
+    ] {
+        base.etc.insert(name.to_owned(), found);
+    }
+    base.var.insert("run".to_owned(), TopEntry::Folder);
+    let mut package = image();
+    let long = "x".repeat(101);
+    for image in [&mut base, &mut package] {
+        image.etc.insert(long.clone(), TopEntry::Folder);
+    }
+    let plan = Case { base: "debian-12", rootfs: "merged", ..PLAIN }.plan_with(&package, Some(&base)).unwrap();
+    let layers = |path: &str| {
+        let layer = |image| Layer::Image { image, path: path.to_owned() };
+        Content::Overlay { layers: vec![layer(ImageRole::Package), layer(ImageRole::Base)] }
+    };
+    let of = |image, path: &str| Content::Image { image, path: path.to_owned() };
+    let link = |to: &str| Content::Symlink { to: to.to_owned() };
+    for (target, expected) in [
+        ("/etc/ssl", layers("etc/ssl")),
+        ("/etc/services", of(ImageRole::Base, "etc/services")),
+        ("/etc/os-release", link("../usr/lib/os-release")),
+        ("/etc/fonts", of(ImageRole::Package, "etc/fonts")),
+        ("/etc/rmt", link("/usr/sbin/rmt")),
+        ("/var", Content::Folder),
+        ("/var/lib", layers("var/lib")),
+        ("/var/run", link("/run")),
+    ] {
+        assert_eq!(at(&plan, target), Some(&expected), "{target}");
+    }
+    assert!(matches!(at(&plan, "/var/tmp"), Some(Content::Tmpfs { .. })), "the package's is not shown");
+    // Paths of layers that would be too long for the kernel are not asked for.
+    assert_eq!(at(&plan, &format!("/etc/{long}")), Some(&of(ImageRole::Package, &format!("etc/{long}"))));
+
+    // Where the package is at /app only, its /etc is there alone.
+    let plan = Case { base: "debian-12", ..PLAIN }.plan_with(&package, Some(&base)).unwrap();
+    assert_eq!(at(&plan, "/etc/ssl"), Some(&of(ImageRole::Base, "etc/ssl")));
+    assert_eq!(at(&plan, "/etc/fonts"), Some(&link("/usr/share/fonts")));
+}
+
+#[test]
 fn a_folder_over_a_link_of_the_base_is_refused() {
     let mut package = image();
     package.top.insert("lib".to_owned(), TopEntry::Folder);
@@ -317,7 +372,7 @@ fn names_that_the_sandbox_uses_while_it_makes_the_root_are_not_the_packages() {
     for entry in &plan.root {
         let of_package = matches!(&entry.content, Content::Image { path, .. } if !path.is_empty());
         let top = entry.target[1..].split('/').next().unwrap();
-        assert!(!of_package || matches!(top, "usr" | "etc" | "opt" | "lib64"), "{}", entry.target);
+        assert!(!of_package || matches!(top, "usr" | "etc" | "opt" | "lib64" | "var"), "{}", entry.target);
     }
 }
 
