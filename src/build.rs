@@ -28,7 +28,7 @@ use crate::failure::Failure;
 use crate::package_file::shown;
 use crate::permissions::{Standing, asked};
 use crate::terminal::{Terminal, human_size};
-use crate::{announce, key, project};
+use crate::{announce, base, key, project};
 
 /// Arguments of `pack build`.
 #[derive(clap::Args)]
@@ -150,7 +150,7 @@ impl Plan {
             source_date_epoch: self.epoch,
             parallel: available_parallelism().unwrap_or(NonZeroUsize::MIN),
             search_path: &search_path(),
-            debian: &debian_request(self.architecture, context)?,
+            debian: &debian_request(project.manifest(), self.architecture, context)?,
         };
         let mut progress = PartsProgress::new(&context.terminal);
         let built = parts::build(&request, lock, &mut progress);
@@ -184,12 +184,18 @@ fn search_path() -> OsString {
     env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| usual.into())
 }
 
-fn debian_request(architecture: Architecture, context: &Context) -> Result<debian::Request, Failure> {
-    let cache = context.xdg()?.cache.join("pack/debian");
+fn debian_request(
+    manifest: &Manifest,
+    architecture: Architecture,
+    context: &Context,
+) -> Result<debian::Request, Failure> {
+    let xdg = context.xdg()?;
+    let cache = xdg.cache.join("pack/debian");
+    let present = base::present(manifest, &xdg.folders()?)?;
     let proxies = ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"];
     let environment = proxies.iter().filter_map(|name| Some(((*name).into(), env::var_os(name)?))).collect();
     let request = debian::Request::new(Vec::new(), cache, architecture, SystemTime::now());
-    Ok(debian::Request { environment, ..request })
+    Ok(debian::Request { present, environment, ..request })
 }
 
 /// Where the package will be; its folder has to be there.

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod announce;
+mod base;
 mod build;
 mod changing;
 mod clean;

@@ -31,6 +31,7 @@ use pack_schemas::text::nearest;
 use pack_store_client::folders::Folders;
 use pack_store_client::installed;
 
+use crate::base;
 use crate::content::{self, Consumer};
 use crate::context::{Context, XdgFolders};
 use crate::explain::explain;
@@ -133,7 +134,7 @@ fn launch(arguments: &Arguments, context: &Context) -> Result<ExitCode, Failure>
     let folders = xdg.folders()?;
     let opened = open(&name, &folders)?;
     let base = match &opened.package.envelope().manifest.base {
-        Base::Package(base) => Some(open_base(base, &folders)?),
+        Base::Package(base) => Some(base::open(base, &folders)?),
         Base::Host | Base::None => None,
     };
     let app = match app {
@@ -252,13 +253,6 @@ pub fn open(name: &PackageName, folders: &Folders) -> Result<Opened, Failure> {
         None => planning::read_facts(&package).map_err(|error| failed().because(&error))?,
     };
     Ok(Opened { package, revision: current.revision, state: current.state, facts })
-}
-
-fn open_base(base: &PackageName, folders: &Folders) -> Result<Opened, Failure> {
-    open(base, folders).map_err(|failure| Failure {
-        message: format!("the base of the package cannot be used: {}", failure.message),
-        ..failure
-    })
 }
 
 fn did_you_mean(name: &PackageName, folders: &Folders) -> Option<String> {

@@ -11,7 +11,9 @@ use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
 use common::{UNPRIVILEGED, is_rerun, rerun};
-use pack_builder::debian::{DebianError, Note, Progress, Request, StagedPackage, stage, unpack_files};
+use pack_builder::debian::{
+    DebianError, Note, PRESENT_FOLDER, PresentPackage, Progress, Request, StagedPackage, stage, unpack_files,
+};
 use pack_schemas::names::Architecture;
 use walkdir::WalkDir;
 
@@ -213,8 +215,12 @@ fn make_deb(folder: &Path, recipe: &Recipe<'_>) -> PathBuf {
         control.push_str(&format!("Depends: {}\n", recipe.depends));
     }
     fs::write(root.join("DEBIAN/control"), control).unwrap();
-    let postinst =
-        "#!/bin/sh\nupdate-alternatives --install /usr/bin/pick pick /usr/bin/pick.one 1\nexit 1\n";
+    // The script is read and never run: it would fail.
+    let (name, priority) = (recipe.name, if recipe.name == "two" { 2 } else { 1 });
+    let postinst = format!(
+        "#!/bin/sh\nupdate-alternatives --install /usr/bin/pick pick /usr/bin/{name} {priority} \\\n  --slave \
+         /usr/share/pick pick.data /usr/share/{name}/data\nupdate-alternatives --install /usr/bin/$X x /x 1\nexit 1\n"
+    );
     fs::write(root.join("DEBIAN/postinst"), postinst).unwrap();
     fs::set_permissions(root.join("DEBIAN/postinst"), Permissions::from_mode(0o755)).unwrap();
     for (path, content, mode) in recipe.files {
@@ -343,11 +349,23 @@ fn an_archive_of_ones_own_serves_and_what_changed_in_it_is_noticed() {
             }
         });
         assert_eq!(staged.unwrap().len(), 2);
-        let note = |package: &str| Note::Alternatives {
-            package: package.into(),
-            links: vec!["/usr/bin/pick".into()],
-        };
+        let note = |package: &str| Note::Alternatives { package: package.into() };
         assert_eq!(notes, [note("one"), note("two")]);
+
+        // Of the two that would be picked the one with the higher priority is, with what goes along with it.
+        for (link, target) in [("usr/bin/pick", "two"), ("usr/share/pick", "two/data")] {
+            assert_eq!(fs::read_link(tree("met").join(link)).unwrap(), Path::new(target));
+        }
+
+        // What the base has is not staged once more, and a base tells what it has.
+        let recorded = Request { record: true, packages: vec!["two".into()], ..request.clone() };
+        stage(&recorded, &tree("base"), &mut |_| ()).unwrap();
+        let control = fs::read_to_string(tree("base").join(PRESENT_FOLDER).join("two")).unwrap();
+        let present = vec![PresentPackage::parse(&control).unwrap()];
+        let staged = stage(&Request { present, ..request.clone() }, &tree("beyond"), &mut |_| ()).unwrap();
+        assert!(matches!(&staged[..], [one] if one.name == "one"), "{staged:?}");
+        assert_eq!(fs::read_link(tree("beyond/usr/bin/pick")).unwrap(), Path::new("one"));
+        assert!(!tree("beyond").join(PRESENT_FOLDER).exists());
 
         // A file that was altered in the cache, without a change of its length, is found out.
         let mut cached = WalkDir::new(&request.cache).into_iter().map(|entry| entry.unwrap().into_path());

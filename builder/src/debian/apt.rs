@@ -3,7 +3,7 @@
 //! ```text
 //! CACHE/lock                  held (flock) while apt works
 //! CACHE/ARCH/apt.conf         all the configuration that apt gets; written anew each time
-//! CACHE/ARCH/status           the package database: empty, so that everything needed is named
+//! CACHE/ARCH/status           the package database: what the base has and nothing else, so that all that is needed beyond it is named
 //! CACHE/ARCH/state/lists      the lists of packages, as apt checked them against the archive's signature
 //! CACHE/ARCH/lists-fetched    what the lists were fetched from; its time is when
 //! CACHE/ARCH/cache/archives   downloaded packages
@@ -23,7 +23,7 @@ use pack_schemas::text::{nearest, visible};
 use rustix::fs::{FlockOperation, flock};
 
 use super::deb::Deb;
-use super::{DebianError, Note, Progress, Request, last_lines, make_folder, native};
+use super::{DebianError, Note, Progress, Request, last_lines, make_folder, native, present};
 
 /// Where the programs of Debian are; the caller's PATH has no say.
 pub(super) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
@@ -65,7 +65,7 @@ impl<'a> Apt<'a> {
             make_folder(&root.join(folder))?;
         }
         let apt = Apt { request, root, _lock: lock };
-        apt.write("status", "")?;
+        apt.write("status", &present::status(&request.present))?;
         apt.write("apt.conf", &apt.configuration(""))?;
         let fetching =
             fetching_options(&apt.run("apt-config", "read the host's configuration", &["dump"])?);

@@ -10,6 +10,7 @@ use pack_schemas::text::visible;
 use sha2::{Digest, Sha256};
 use tar::{Archive, EntryType};
 
+use super::alternatives::Alternatives;
 use super::path::clean;
 use super::tree::{Tree, entry};
 use super::{DebianError, StagedPackage, last_lines};
@@ -22,8 +23,10 @@ const LONGEST_CONTROL: u64 = 1 << 20;
 pub(super) struct Deb {
     path: PathBuf,
     pub(super) package: StagedPackage,
-    /// The links of its alternatives, where its script sets up any.
-    pub(super) alternatives: Option<Vec<String>>,
+    /// Its control file (deb-control(5)).
+    pub(super) control: String,
+    /// What its script sets up.
+    pub(super) alternatives: Alternatives,
 }
 
 impl Deb {
@@ -55,7 +58,9 @@ impl Deb {
             sha256,
             source: field("Source").ok(),
         };
-        Ok(Deb { path: path.to_owned(), package, alternatives: alternatives(text("postinst")) })
+        let alternatives = Alternatives::of_script(text("postinst"));
+        let control = control.remove("control").unwrap_or_default();
+        Ok(Deb { path: path.to_owned(), package, control, alternatives })
     }
 
     /// Lays the package's files into `tree`.
@@ -143,32 +148,12 @@ fn hash(path: &Path) -> io::Result<String> {
 }
 
 /// The value of a one-line field (deb822(5)).
-fn field(control: &str, name: &str) -> Option<String> {
+pub(super) fn field(control: &str, name: &str) -> Option<String> {
     control.lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;
         let value = value.trim();
         (key.eq_ignore_ascii_case(name) && !value.is_empty()).then(|| visible(value))
     })
-}
-
-/// The links that a script's `update-alternatives --install LINK NAME PATH PRIORITY` would make, as far as they are
-/// written out; nothing where it has no such call.
-fn alternatives(script: &str) -> Option<Vec<String>> {
-    let script = script.replace("\\\n", " ");
-    let calls =
-        script.lines().filter(|line| line.contains("update-alternatives") && line.contains("--install"));
-    let mut links: Option<Vec<String>> = None;
-    for call in calls {
-        let words: Vec<&str> = call.split_whitespace().collect();
-        let links = links.get_or_insert_default();
-        for pair in words.windows(2).filter(|pair| matches!(pair[0], "--install" | "--slave")) {
-            let link = pair[1].trim_matches(['"', '\'']);
-            if link.starts_with('/') && !link.contains('$') {
-                links.push(link.to_owned());
-            }
-        }
-    }
-    links
 }
 
 #[cfg(test)]
@@ -181,14 +166,5 @@ mod tests {
         assert_eq!(field(control, "Package").as_deref(), Some("jq"));
         assert_eq!(field(control, "Source").as_deref(), Some("jq-src (1.6)"));
         assert_eq!(field(control, "Version"), None);
-    }
-
-    #[test]
-    fn alternatives_are_found_in_scripts() {
-        let script = "#!/bin/sh\nupdate-alternatives --quiet --install /usr/bin/w w /usr/bin/w.procps 50 \\\n \
-                      --slave /usr/share/man/w.1 w.1 /x\nupdate-alternatives --install $X y z 1\n";
-        let links = alternatives(script).unwrap();
-        assert_eq!(links, ["/usr/bin/w", "/usr/share/man/w.1"]);
-        assert_eq!(alternatives("update-alternatives --remove x y"), None);
     }
 }

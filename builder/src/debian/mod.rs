@@ -1,20 +1,23 @@
 //! `stage-packages`: Debian packages, with all that they depend on, unpacked into a folder without root.
 //!
-//! 1. [`apt`]: the host's own apt, with a state of its own in the caller's cache folder and a package database that is
-//!    empty, resolves, downloads and checks signatures and hashes. The host's package database is never looked at, so
-//!    the result does not depend on what is installed on the building machine.
+//! 1. [`apt`]: the host's own apt, with a state of its own in the caller's cache folder and a package database in which
+//!    nothing is but what the base has ([`present`]), resolves, downloads and checks signatures and hashes. The host's
+//!    package database is never looked at, so the result does not depend on what is installed on the building machine.
 //! 2. [`deb`]: each file's hash is checked again, and its control data read.
 //! 3. [`tree`]: the packages are laid over each other in the order of their names, everything below `usr/`.
-//! 4. [`triggers`]: the caches that desktop libraries cannot do without are made.
+//! 4. [`alternatives`]: the links of `update-alternatives` are made, as far as the packages' scripts can be read.
+//! 5. [`triggers`]: the caches that desktop libraries cannot do without are made.
 //!
-//! What is not done, since no script of a package is run: alternatives (`update-alternatives`), diversions, users and
-//! groups, debconf answers, configuration files that a script writes. Packages marked `Essential` come in only where
+//! What is not done, since no script of a package is run: diversions, users and groups, debconf answers, configuration
+//! files that a script writes. Packages marked `Essential` come in only where
 //! something depends on them by name: a shell is the base's business.
 
+mod alternatives;
 mod apt;
 mod deb;
 mod error;
 mod path;
+mod present;
 mod tree;
 mod triggers;
 
@@ -30,6 +33,10 @@ use pack_schemas::text::visible;
 use apt::Apt;
 use deb::Deb;
 pub use error::DebianError;
+pub use present::{
+    FILES_MOST as PRESENT_FILES_MOST, FOLDER as PRESENT_FOLDER, LONGEST_FILE as PRESENT_LONGEST_FILE,
+    PresentPackage,
+};
 use tree::Tree;
 
 /// What to stage, and from where.
@@ -46,6 +53,10 @@ pub struct Request {
     pub apt_folder: PathBuf,
     /// The present time: lists older than a day are fetched anew.
     pub now: SystemTime,
+    /// Packages that are there when the staged ones are used, those of the base: they are not staged.
+    pub present: Vec<PresentPackage>,
+    /// Whether the control data of the staged packages is put at [`PRESENT_FOLDER`], for a base.
+    pub record: bool,
     /// Added to apt's otherwise empty environment: the variables by which a person names a proxy (`http_proxy`…).
     pub environment: Vec<(OsString, OsString)>,
 }
@@ -61,7 +72,16 @@ impl Request {
         architecture: Architecture,
         now: SystemTime,
     ) -> Request {
-        Request { packages, cache, architecture, apt_folder: APT_FOLDER.into(), now, environment: Vec::new() }
+        Request {
+            packages,
+            cache,
+            architecture,
+            apt_folder: APT_FOLDER.into(),
+            now,
+            present: Vec::new(),
+            record: false,
+            environment: Vec::new(),
+        }
     }
 }
 
@@ -117,12 +137,10 @@ pub enum Note {
         /// apt's last lines.
         output: String,
     },
-    /// A package would choose alternatives when it is installed.
+    /// A package would set up alternatives when it is installed, and its script cannot be read as far as that.
     Alternatives {
         /// The package.
         package: String,
-        /// The links, as far as they are written out in its script.
-        links: Vec<String>,
     },
     /// A cache was not made, for want of the tool that makes it.
     ToolMissing {
@@ -148,13 +166,10 @@ impl fmt::Display for Note {
             Note::ListsNotFetched { output } => {
                 write!(out, "some lists of packages could not be fetched, older ones are used: {output}")
             }
-            Note::Alternatives { package, links } => {
-                write!(out, "`{package}` sets up alternatives when it is installed, which is not done here")?;
-                if !links.is_empty() {
-                    write!(out, ": {}", visible(&links.join(", ")))?;
-                }
-                Ok(())
-            }
+            Note::Alternatives { package } => write!(
+                out,
+                "`{package}` sets up alternatives when it is installed, in a way that is not understood: links may be missing"
+            ),
             Note::ToolMissing { tool, effect } => {
                 write!(out, "no `{tool}` here or among the packages: {effect}")
             }
@@ -163,7 +178,7 @@ impl fmt::Display for Note {
     }
 }
 
-/// Stages `request.packages` and all that they depend on (not what they recommend) into `target`, which must be empty
+/// Stages `request.packages` and all that they depend on (not what they recommend, and not what is present) into `target`, which must be empty
 /// or missing, and returns what was staged, sorted by name.
 ///
 /// The same packages give the same tree. Everything lies below `usr/` with links `lib -> usr/lib` and so on beside it,
@@ -184,12 +199,9 @@ pub fn stage(
     }
     let debs = Apt::open(request, progress)?.obtain(&request.packages, progress)?;
     check_architecture(request.architecture, &debs)?;
-    unpack(&debs, target, progress)?;
-    for deb in &debs {
-        if let Some(links) = &deb.alternatives {
-            let (package, links) = (deb.package.name.clone(), links.clone());
-            progress(Progress::Note(Note::Alternatives { package, links }));
-        }
+    let not_understood = unpack(&debs, target, request.record, progress)?;
+    for package in not_understood {
+        progress(Progress::Note(Note::Alternatives { package }));
     }
     triggers::run(target, native(request.architecture), &mut |note| progress(Progress::Note(note)))?;
     Ok(debs.into_iter().map(|deb| deb.package).collect())
@@ -201,17 +213,28 @@ pub fn stage(
 pub fn unpack_files(files: &[PathBuf], target: &Path) -> Result<Vec<StagedPackage>, DebianError> {
     let mut debs = files.iter().map(|file| Deb::read(file, None)).collect::<Result<Vec<_>, _>>()?;
     debs.sort_by(|left, right| left.package.cmp(&right.package));
-    unpack(&debs, target, &mut |_| ())?;
+    unpack(&debs, target, false, &mut |_| ())?;
     Ok(debs.into_iter().map(|deb| deb.package).collect())
 }
 
-fn unpack(debs: &[Deb], target: &Path, progress: &mut dyn FnMut(Progress<'_>)) -> Result<(), DebianError> {
+/// Returns the packages whose alternatives were not understood.
+fn unpack(
+    debs: &[Deb],
+    target: &Path,
+    is_recorded: bool,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Vec<String>, DebianError> {
     let mut tree = Tree::create(target)?;
     for (done, deb) in debs.iter().enumerate() {
         progress(Progress::Unpacking { name: &deb.package.name, done, of: debs.len() });
         deb.unpack(&mut tree)?;
     }
-    tree.finish()
+    if is_recorded {
+        present::record(debs, &mut tree)?;
+    }
+    let not_understood = alternatives::make(debs, &mut tree)?;
+    tree.finish()?;
+    Ok(not_understood)
 }
 
 /// Debian Policy 5.6.7: at least two of lower-case letters, digits and `+-.`, a letter or digit first. That also keeps

@@ -152,8 +152,16 @@ impl Tree {
         symlink(text, &full).map_err(|source| DebianError::io("make the link", &full, source))
     }
 
+    /// Whether there is anything at `path` itself.
+    pub(super) fn holds_entry(&self, path: &str) -> bool {
+        let shipped = merged(path);
+        let folder = self.resolve(parent(&shipped));
+        let name = shipped.rsplit('/').next().unwrap_or_default();
+        folder.is_some_and(|folder| self.nodes.contains_key(&join(&folder, name)))
+    }
+
     /// Whether following `path` ends at a file or folder of this tree.
-    fn holds(&self, path: &str) -> bool {
+    pub(super) fn holds(&self, path: &str) -> bool {
         self.resolve(path).is_some_and(|place| place.is_empty() || self.nodes.contains_key(&place))
     }
 

@@ -20,7 +20,7 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use pack_schemas::manifest::Part;
+use pack_schemas::manifest::{PackageType, Part};
 use pack_schemas::names::{Architecture, Name};
 
 use crate::debian::{self, StagedPackage};
@@ -173,6 +173,7 @@ impl Build<'_> {
         let request = debian::Request {
             packages: setting.part.stage_packages.clone(),
             architecture: self.request.architecture,
+            record: self.request.project.manifest().package_type == PackageType::Base,
             ..self.request.debian.clone()
         };
         let staged =

@@ -276,7 +276,9 @@ impl Refusal {
             Refusal::UnownedData { path, .. } => {
                 Some(format!("move {} elsewhere, or delete it", visible(&path.to_string_lossy())))
             }
-            Refusal::MissingBase { base, .. } => Some(format!("install `{base}` first")),
+            Refusal::MissingBase { base, .. } => Some(format!(
+                "install the base first: `pack install` the package file of `{base}`, then this one again"
+            )),
             Refusal::Epoch { name, .. } => Some(format!(
                 "install a version between the two first, which reads the one epoch and writes the other; or start anew: `pack \
                  remove --purge {name}` deletes the data"
