@@ -1,11 +1,14 @@
 //! Bases: packages of `type: base`, as the builder and a launch use them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
+use pack_builder::base::extract;
 use pack_builder::debian::{PRESENT_FILES_MOST, PRESENT_FOLDER, PRESENT_LONGEST_FILE, PresentPackage};
+use pack_builder::project::{BuildLock, Project};
 use pack_launcher::package::Package;
-use pack_schemas::manifest::{Base, Manifest, PackageType};
+use pack_schemas::manifest::{Base, PackageType};
 use pack_schemas::names::PackageName;
 use pack_store_client::folders::Folders;
 use pack_store_client::installed;
@@ -34,26 +37,39 @@ pub fn open(base: &PackageName, folders: &Folders) -> Result<Opened, Failure> {
     }
 }
 
-/// The Debian packages that the base of a project has, so that they are not staged again.
-///
-/// # Errors
-/// Where the project's base is a package, stage-packages are wanted, and the base is not installed: what is staged would
-/// depend on that.
-pub fn present(manifest: &Manifest, folders: &Folders) -> Result<Vec<PresentPackage>, Failure> {
-    let Base::Package(base) = &manifest.base else { return Ok(Vec::new()) };
-    if manifest.parts.values().all(|part| part.stage_packages.is_empty()) {
-        return Ok(Vec::new());
+/// What a build needs of its base.
+#[derive(Default)]
+pub struct ForBuild {
+    /// The Debian packages that the base has, so that they are not staged again.
+    pub present: Vec<PresentPackage>,
+    /// Its files, for the tools among the staged packages that make caches.
+    pub files: Option<PathBuf>,
+}
+
+impl ForBuild {
+    /// Looks at the base of a project, and has its files in the project's work folder, once for each base.
+    ///
+    /// # Errors
+    /// Where the project's base is a package, stage-packages are wanted, and the base is not installed: what is staged would
+    /// depend on that.
+    pub fn prepare(project: &Project, lock: &BuildLock, folders: &Folders) -> Result<ForBuild, Failure> {
+        let manifest = project.manifest();
+        let Base::Package(base) = &manifest.base else { return Ok(ForBuild::default()) };
+        if manifest.parts.values().all(|part| part.stage_packages.is_empty()) {
+            return Ok(ForBuild::default());
+        }
+        let opened = run::open(base, folders).map_err(|failure| Failure {
+            message: format!("the base of the project cannot be used: {}", failure.message),
+            hint: hint(base, folders).or(failure.hint),
+            ..failure
+        })?;
+        let failed = |error: &dyn std::error::Error| {
+            Failure::new(format!("the base `{base}` of the project cannot be used")).because(error)
+        };
+        let present = read(&opened.package).map_err(|error| failed(error.as_ref()))?;
+        let files = extract(&opened.package, &project.work(), lock).map_err(|error| failed(&error))?;
+        Ok(ForBuild { present, files: Some(files) })
     }
-    let opened = run::open(base, folders).map_err(|failure| Failure {
-        message: format!("cannot tell which Debian packages the base `{base}` has: {}", failure.message),
-        hint: hint(base, folders).or(failure.hint),
-        ..failure
-    })?;
-    read(&opened.package).map_err(|error| {
-        Failure::new(format!("cannot tell which Debian packages the base `{base}` has"))
-            .because(error.as_ref())
-            .hint("install the base again, from a source that you trust")
-    })
 }
 
 /// What to do about a base that is not there.

@@ -23,12 +23,13 @@ use pack_schemas::manifest::Manifest;
 use pack_schemas::names::{Architecture, Name};
 use pack_schemas::text::nearest;
 
+use crate::base::ForBuild;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::package_file::shown;
 use crate::permissions::{Standing, asked};
 use crate::terminal::{Terminal, human_size};
-use crate::{announce, base, key, project};
+use crate::{announce, key, project};
 
 /// Arguments of `pack build`.
 #[derive(clap::Args)]
@@ -150,7 +151,7 @@ impl Plan {
             source_date_epoch: self.epoch,
             parallel: available_parallelism().unwrap_or(NonZeroUsize::MIN),
             search_path: &search_path(),
-            debian: &debian_request(project.manifest(), self.architecture, context)?,
+            debian: &debian_request(project, lock, self.architecture, context)?,
         };
         let mut progress = PartsProgress::new(&context.terminal);
         let built = parts::build(&request, lock, &mut progress);
@@ -185,17 +186,18 @@ fn search_path() -> OsString {
 }
 
 fn debian_request(
-    manifest: &Manifest,
+    project: &Project,
+    lock: &BuildLock,
     architecture: Architecture,
     context: &Context,
 ) -> Result<debian::Request, Failure> {
     let xdg = context.xdg()?;
     let cache = xdg.cache.join("pack/debian");
-    let present = base::present(manifest, &xdg.folders()?)?;
+    let base = ForBuild::prepare(project, lock, &xdg.folders()?)?;
     let proxies = ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"];
     let environment = proxies.iter().filter_map(|name| Some(((*name).into(), env::var_os(name)?))).collect();
     let request = debian::Request::new(Vec::new(), cache, architecture, SystemTime::now());
-    Ok(debian::Request { present, environment, ..request })
+    Ok(debian::Request { present: base.present, base: base.files, environment, ..request })
 }
 
 /// Where the package will be; its folder has to be there.

@@ -7,6 +7,7 @@
 //! | [`parts`] | the life of the parts: pull, build, stage, prime |
 //! | [`sources`] | where the source of a part comes from |
 //! | [`plugins`] | what builds a part, as data |
+//! | [`base`] | the files of the base, for tools that need them |
 //! | [`debian`] | `stage-packages`: Debian packages with all that they depend on, without root |
 //! | [`files`] | folders and trees on disk: copied, linked, compared, removed |
 //! | [`image`] | writes the prime folder as a squashfs image |
@@ -22,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 pub mod assemble;
+pub mod base;
 pub mod content;
 pub mod debian;
 pub mod diff;

@@ -183,6 +183,11 @@ impl WorkFolders {
         self.root.join("prime")
     }
 
+    /// The files of the project's base, below a name for each base; kept between builds.
+    pub fn bases(&self) -> PathBuf {
+        self.root.join("bases")
+    }
+
     /// The folders of a part.
     pub fn part(&self, name: &Name) -> PartFolders {
         PartFolders { root: self.parts().join(name.as_str()) }

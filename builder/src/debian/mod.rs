@@ -55,6 +55,8 @@ pub struct Request {
     pub now: SystemTime,
     /// Packages that are there when the staged ones are used, those of the base: they are not staged.
     pub present: Vec<PresentPackage>,
+    /// The files of the base: the tools that make caches are run with its libraries.
+    pub base: Option<PathBuf>,
     /// Whether the control data of the staged packages is put at [`PRESENT_FOLDER`], for a base.
     pub record: bool,
     /// Added to apt's otherwise empty environment: the variables by which a person names a proxy (`http_proxy`…).
@@ -79,6 +81,7 @@ impl Request {
             apt_folder: APT_FOLDER.into(),
             now,
             present: Vec::new(),
+            base: None,
             record: false,
             environment: Vec::new(),
         }
@@ -203,7 +206,8 @@ pub fn stage(
     for package in not_understood {
         progress(Progress::Note(Note::Alternatives { package }));
     }
-    triggers::run(target, native(request.architecture), &mut |note| progress(Progress::Note(note)))?;
+    let note = &mut |note| progress(Progress::Note(note));
+    triggers::run(target, native(request.architecture), request.base.as_deref(), note)?;
     Ok(debs.into_iter().map(|deb| deb.package).collect())
 }
 

@@ -11,10 +11,11 @@
 //! A cache of icons or fonts makes a start faster and nothing else; GIO finds its modules without giomodule.cache. They
 //! are not made.
 //!
-//! A tool of the staged packages is run where there is one, with the staged libraries, else the host's. Modules are
+//! A tool of the staged packages is run where there is one, with the staged libraries and the base's, else the host's. Modules are
 //! named in the order of their names and by the path that they have at run time, below `/usr`: a package that uses
 //! them has `rootfs: merged` or `base: none`.
 
+use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -31,12 +32,14 @@ use super::{DebianError, Note, last_lines, make_folder};
 pub(super) fn run(
     target: &Path,
     architecture: Architecture,
+    base: Option<&Path>,
     note: &mut dyn FnMut(Note),
 ) -> Result<(), DebianError> {
     // Tools print the paths that they were given: they must be those that are cut off again.
     let target =
         fs::canonicalize(target).map_err(|source| DebianError::io("find the folder", target, source))?;
-    let staged = Staged { target, triplet: architecture.triplet().unwrap_or_default(), architecture };
+    let triplet = architecture.triplet().unwrap_or_default();
+    let staged = Staged { target, base: base.map(Path::to_owned), triplet, architecture };
     staged.compile_schemas(note)?;
     staged.list_file_types(note)?;
     staged.list_modules(&PIXBUF_LOADERS, note)?;
@@ -46,6 +49,7 @@ pub(super) fn run(
 
 struct Staged {
     target: PathBuf,
+    base: Option<PathBuf>,
     triplet: &'static str,
     architecture: Architecture,
 }
@@ -178,21 +182,23 @@ impl Staged {
         Ok(None)
     }
 
-    /// The staged tool under the staged program loader and libraries, where this machine can run them.
+    /// The staged tool under the program loader and libraries that were staged or are the base's, where this machine can
+    /// run them.
     fn staged_command(&self, tool: &Tool) -> Option<Command> {
-        let loader = self.target.join(match self.architecture {
+        let loader = match self.architecture {
             Architecture::Arm64 => "usr/lib/ld-linux-aarch64.so.1",
             _ => "usr/lib64/ld-linux-x86-64.so.2",
-        });
+        };
+        let roots = [Some(&self.target), self.base.as_ref()];
+        let roots = || roots.into_iter().flatten();
+        let loader = roots().map(|root| root.join(loader)).find(|loader| loader.is_file())?;
         let program = tool.staged.iter().map(|path| self.path(path)).find(|path| path.is_file())?;
-        if self.architecture != Architecture::HOST || !loader.is_file() {
+        if self.architecture != Architecture::HOST {
             return None;
         }
+        let libraries: Vec<PathBuf> = roots().map(|root| root.join("usr/lib").join(self.triplet)).collect();
         let mut command = Command::new(loader);
-        command
-            .arg("--inhibit-cache")
-            .arg("--library-path")
-            .arg(self.target.join("usr/lib").join(self.triplet));
+        command.arg("--inhibit-cache").arg("--library-path").arg(env::join_paths(libraries).ok()?);
         command.arg(program);
         Some(command)
     }

@@ -50,7 +50,9 @@ pub(super) fn tops(request: &Request<'_>) -> Result<Vec<Entry>, PlanError> {
             let facts = request.base.ok_or(PlanError::NoBase)?;
             found_at_top(facts, ImageRole::Base, Reason::Base)
         }
-        Base::Host => request.host.top.iter().map(|(name, top)| (name.clone(), host_top(name, top))).collect(),
+        Base::Host => {
+            request.host.top.iter().map(|(name, top)| (name.clone(), host_top(name, top))).collect()
+        }
     };
     let package = match package_makes_root(request) {
         true => found_at_top(request.package, ImageRole::Package, Reason::Package),

@@ -88,10 +88,7 @@ fn image() -> ImageFacts {
             ("fonts".to_owned(), TopEntry::Folder),
             ("rmt".to_owned(), TopEntry::Symlink("/usr/sbin/rmt".to_owned())),
         ]),
-        var: BTreeMap::from([
-            ("lib".to_owned(), TopEntry::Folder),
-            ("tmp".to_owned(), TopEntry::Folder),
-        ]),
+        var: BTreeMap::from([("lib".to_owned(), TopEntry::Folder), ("tmp".to_owned(), TopEntry::Folder)]),
         folders: ["usr/bin", "usr/lib", "usr/lib/TRIPLET", "usr/share"].map(str::to_owned).into(),
     }
 }
@@ -325,7 +322,8 @@ fn etc_and_var_of_the_package_lie_over_those_of_its_base() {
     for image in [&mut base, &mut package] {
         image.etc.insert(long.clone(), TopEntry::Folder);
     }
-    let plan = Case { base: "debian-12", rootfs: "merged", ..PLAIN }.plan_with(&package, Some(&base)).unwrap();
+    let plan =
+        Case { base: "debian-12", rootfs: "merged", ..PLAIN }.plan_with(&package, Some(&base)).unwrap();
     let layers = |path: &str| {
         let layer = |image| Layer::Image { image, path: path.to_owned() };
         Content::Overlay { layers: vec![layer(ImageRole::Package), layer(ImageRole::Base)] }
