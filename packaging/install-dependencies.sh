@@ -21,7 +21,7 @@ test="squashfs-tools squashfs-tools-ng squashfuse attr e2fsprogs bubblewrap stra
   gsettings-desktop-schemas systemd"
 
 # The bench: what pack is compared with. Debian 13 has erofsfuse too; Debian 12 has not.
-bench="squashfs-tools squashfuse fuse3 bubblewrap erofs-utils findutils util-linux mount"
+bench="squashfs-tools squashfuse fuse3 bubblewrap erofs-utils findutils util-linux mount poppler-utils"
 apt-cache show erofsfuse >/dev/null 2>&1 && bench="$bench erofsfuse"
 
 case "${1:-}" in

@@ -5,6 +5,7 @@
 //! cargo bench --bench compare                          everything
 //! cargo bench --bench compare -- TOPIC… [ROUNDS]
 //!   start      start of a trivial app, warm and cold: beside bubblewrap, and squashfuse_ll with bubblewrap
+//!   base       start of a trivial app on a base, at /app and merged: beside the host's /usr
 //!   sandbox    what the sandbox costs beyond its namespaces
 //!   build      build of the tree: beside mksquashfs
 //!   mount      all of the following
@@ -29,6 +30,7 @@
 //! | `PACK_BENCH_ROWS` | rows of the mount to measure: `folder,kernel,fragments,squashfuse,erofsfuse,pack` |
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod base;
 mod build;
 mod mount;
 mod place;
@@ -48,8 +50,9 @@ use rows::Row;
 use table::{Verdict, summarise};
 use tree::Tree;
 
-const TOPICS: &[&str] =
-    &["start", "sandbox", "build", "walk", "read", "random", "python", "million", "memory", "checking"];
+const TOPICS: &[&str] = &[
+    "start", "base", "sandbox", "build", "walk", "read", "random", "python", "million", "memory", "checking",
+];
 /// Topics that `mount` stands for.
 const MOUNT: &[&str] = &["walk", "read", "random", "python", "million", "memory", "checking"];
 
@@ -76,10 +79,13 @@ fn main() {
     if topics.contains(&"start") {
         verdicts.extend(start::start(&place, rounds.unwrap_or(60)));
     }
+    if topics.contains(&"base") {
+        verdicts.extend(base::base(&place, rounds.unwrap_or(60)));
+    }
     if topics.contains(&"sandbox") {
         verdicts.extend(sandbox::sandbox(&place, rounds.unwrap_or(300)));
     }
-    if topics.iter().any(|topic| !["start", "sandbox"].contains(topic)) {
+    if topics.iter().any(|topic| !["start", "base", "sandbox"].contains(topic)) {
         let tree = Tree::new(&place);
         let bench = Bench { place: &place, tree: &tree, rows: Row::possible(&tree) };
         rows::example(&place, "mount-run");
