@@ -30,6 +30,9 @@ pub(super) fn commands(places: &Places<'_>, parameters: &[String]) -> [Command; 
     let destination = format!("DESTDIR={}", places.install);
     [
         Command::new("make", [places.jobs()]).with(parameters),
-        Command::new("make", [places.jobs(), "install".to_owned(), destination]).with(parameters),
+        // Texinfo's list of manuals is not the part's: another one would have a list of its own.
+        Command::new("make", [places.jobs(), "install".to_owned(), destination])
+            .with(parameters)
+            .set("AM_UPDATE_INFO_DIR", "no"),
     ]
 }

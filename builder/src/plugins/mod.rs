@@ -146,7 +146,7 @@ impl PluginError {
                     .to_owned()
             }
             PluginError::NoLock { made_by, .. } => {
-                format!("`{made_by}` makes it; put it beside the source, or make it in `override-pull` after `craftctl default`")
+                format!("`{made_by}` makes it; it belongs to the source")
             }
             PluginError::NoNode => "stage Node.js with `stage-packages: [nodejs]`".to_owned(),
         }
@@ -219,16 +219,14 @@ pub fn recipe(part: &Part, places: &Places<'_>) -> Recipe {
 ///
 /// Values refer to the variables so far as those of `build-environment` do.
 pub fn environment(part: &Part, places: &Places<'_>) -> BTreeMap<String, String> {
-    let mut variables = match part.plugin {
+    let mut variables = if part.after.is_empty() { BTreeMap::new() } else { stage::environment(places) };
+    variables.extend(match part.plugin {
         Plugin::Rust => rust::environment(places),
         Plugin::Go => go::environment(places),
         Plugin::Python => python::environment(),
         Plugin::Npm => npm::environment(part, places),
         _ => BTreeMap::new(),
-    };
-    if !part.after.is_empty() {
-        stage::add(places, &mut variables);
-    }
+    });
     variables
 }
 

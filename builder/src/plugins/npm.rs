@@ -4,8 +4,8 @@
 //! Everything is as the lock file says. In the pull step, scripts of packages are not run; in the build step they are, as
 //! those of the project that `npm pack` runs.
 //!
-//! With `npm-include-node`, Node.js of `npm-node-version` goes to `bin/node`, and runs npm as well. It comes from the npm
-//! registry, whose packages `node-linux-ARCHITECTURE` hold the project's own programs and headers.
+//! With `npm-include-node`, Node.js of `npm-node-version` goes to `bin/node`. It comes from the npm registry, which has it as
+//! packages `node-linux-ARCHITECTURE` with programs and headers; npm checks the hash that the registry gives for it.
 
 use std::collections::BTreeMap;
 
@@ -35,14 +35,13 @@ pub(super) fn environment(part: &Part, places: &Places<'_>) -> BTreeMap<String, 
     let mut variables = variables([
         ("npm_config_audit", "false".to_owned()),
         ("npm_config_fund", "false".to_owned()),
+        ("npm_config_logs_max", "0".to_owned()),
         ("npm_config_progress", "false".to_owned()),
         ("npm_config_update_notifier", "false".to_owned()),
     ]);
     if part.npm_include_node {
-        let node = format!("{}/node", places.fetched);
-        variables.insert("PATH".to_owned(), format!("{node}/bin:$PATH"));
         // Modules in C++ are compiled with its headers.
-        variables.insert("npm_config_nodedir".to_owned(), node);
+        variables.insert("npm_config_nodedir".to_owned(), format!("{}/node", places.fetched));
     }
     variables
 }
@@ -66,7 +65,7 @@ fn build(part: &Part, places: &Places<'_>) -> Result<Vec<Command>, PluginError> 
     let mut build = vec![
         Command::new("/bin/sh", ["-c", PREPARE, "sh", &format!("{fetched}/npm"), &packed]),
         Command::new("npm", ["ci", "--offline"]),
-        Command::new("npm", ["pack", "--offline", "--pack-destination", &packed]),
+        Command::new("npm", ["pack", "--offline", "--loglevel=warn", "--pack-destination", &packed]),
         Command::new("npm", ["prune", "--omit=dev", "--offline", "--ignore-scripts"]),
         Command::new("node", ["-e", INSTALL, install, &packed]),
     ];
@@ -96,10 +95,10 @@ fn fetch_node(version: &str, places: &Places<'_>) -> Result<Vec<Command>, Plugin
     let folder = format!("{}/node", places.fetched);
     let archive = format!("{folder}/{package}-{version}.tgz");
     let cache = format!("{}/npm", places.fetched);
-    let pack = ["pack", &format!("{package}@{version}"), "--pack-destination", &folder, "--cache", &cache];
+    let pack = ["pack", &format!("{package}@{version}"), "--loglevel=warn", "--cache", &cache];
     Ok(vec![
         Command::new("mkdir", ["-p", &folder]),
-        Command::new("npm", pack),
+        Command::new("npm", pack).with(&["--pack-destination".to_owned(), folder.clone()]),
         Command::new("tar", ["-xzf", &archive, "-C", &folder, "--strip-components=1", "--no-same-owner"]),
         Command::new("rm", [&archive]),
     ])

@@ -37,12 +37,16 @@ fn crates(part: &Part) -> impl Iterator<Item = &str> {
 fn pull(part: &Part, places: &Places<'_>) -> Result<Vec<Command>, PluginError> {
     let fetch = |manifest: String| Command::new("cargo", ["fetch", "--locked", "--manifest-path", &manifest]);
     // The crates of a workspace have one lock file, beside the workspace's manifest.
-    if part.rust_path.is_empty() || places.has("Cargo.toml") {
+    let mut pull: Vec<Command> = if part.rust_path.is_empty() || places.has("Cargo.toml") {
         places.need(Plugin::Rust, &["Cargo.toml"])?;
         places.need_lock(Plugin::Rust, "Cargo.lock", "cargo generate-lockfile")?;
-        return Ok(vec![fetch("Cargo.toml".to_owned())]);
-    }
-    Ok(crates(part).map(|folder| fetch(format!("{folder}/Cargo.toml"))).collect())
+        vec![fetch("Cargo.toml".to_owned())]
+    } else {
+        crates(part).map(|folder| fetch(format!("{folder}/Cargo.toml"))).collect()
+    };
+    // When cargo used what: of no use here, and different every time.
+    pull.push(Command::new("rm", ["-f", &format!("{}/cargo/.global-cache", places.fetched)]));
+    Ok(pull)
 }
 
 fn install(part: &Part, places: &Places<'_>, folder: &str) -> Command {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Places, variables};
 
-/// Adds the variables. What is not there yet is no hindrance to a compiler.
-pub(super) fn add(places: &Places<'_>, to: &mut BTreeMap<String, String>) {
+/// The variables. What is not there yet is no hindrance to a compiler.
+pub(super) fn environment(places: &Places<'_>) -> BTreeMap<String, String> {
     let Places { stage, triplet, .. } = places;
     let below = |folders: &[&str]| -> Vec<String> {
         folders.iter().map(|folder| format!("{stage}/{}", folder.replace("TRIPLET", triplet))).collect()
@@ -25,9 +25,8 @@ pub(super) fn add(places: &Places<'_>, to: &mut BTreeMap<String, String>) {
     let flags = words("-isystem ", &headers);
     // A library's own libraries are not named on the linker's command line; it looks for them in the second kind of folders.
     let linking = format!("{} {}", words("-L", &libraries), words("-Wl,-rpath-link,", &libraries));
-    let path = to.remove("PATH").unwrap_or_else(|| "$PATH".to_owned());
-    to.extend(variables([
-        ("PATH", format!("{}:{path}", programs.join(":"))),
+    variables([
+        ("PATH", format!("{}:$PATH", programs.join(":"))),
         ("CPPFLAGS", flags.clone()),
         ("CFLAGS", flags.clone()),
         ("CXXFLAGS", flags),
@@ -35,5 +34,5 @@ pub(super) fn add(places: &Places<'_>, to: &mut BTreeMap<String, String>) {
         ("PKG_CONFIG_PATH", packages.concat().join(":")),
         ("CMAKE_PREFIX_PATH", below(&["usr/local", "usr"]).join(":") + ":" + stage),
         ("ACLOCAL_PATH", below(&["usr/local/share/aclocal", "usr/share/aclocal"]).join(":")),
-    ]));
+    ])
 }
