@@ -19,6 +19,8 @@ pub struct XdgFolders {
     pub home: PathBuf,
     /// `$XDG_DATA_HOME`, by default `~/.local/share`.
     pub data: PathBuf,
+    /// `$XDG_CONFIG_HOME`, by default `~/.config`.
+    pub config: PathBuf,
     /// `$XDG_CACHE_HOME`, by default `~/.cache`.
     pub cache: PathBuf,
     /// `$PACK_HOME`, by default `$XDG_DATA_HOME/pack`.
@@ -33,7 +35,8 @@ impl XdgFolders {
     /// # Errors
     /// Where a folder cannot be used.
     pub fn folders(&self) -> Result<Folders, Failure> {
-        let base = BasePaths { pack: self.pack.clone(), data: self.data.clone(), home: self.home.clone() };
+        let (pack, data) = (self.pack.clone(), self.data.clone());
+        let base = BasePaths { pack, data, config: self.config.clone(), home: self.home.clone() };
         Folders::new(base).map_err(|error| Failure::new("the folders of pack cannot be used").because(&error))
     }
 
@@ -62,10 +65,11 @@ impl Context {
         let home =
             absolute("HOME")?.ok_or_else(|| Failure::new("the environment variable HOME is not set"))?;
         let data = absolute("XDG_DATA_HOME")?.unwrap_or_else(|| home.join(".local/share"));
+        let config = absolute("XDG_CONFIG_HOME")?.unwrap_or_else(|| home.join(".config"));
         let cache = absolute("XDG_CACHE_HOME")?.unwrap_or_else(|| home.join(".cache"));
         let pack = absolute("PACK_HOME")?.unwrap_or_else(|| data.join("pack"));
         let runtime = absolute("XDG_RUNTIME_DIR")?;
-        Ok(XdgFolders { home, data, cache, pack, runtime })
+        Ok(XdgFolders { home, data, config, cache, pack, runtime })
     }
 }
 

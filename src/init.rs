@@ -39,7 +39,8 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
     if !folder.is_dir() {
         return Err(Failure::new(format!("there is no folder `{}`", shown(folder))));
     }
-    let path = folder.join(MANIFEST_FILE);
+    let here = folder == Path::new(".");
+    let path = if here { PathBuf::from(MANIFEST_FILE) } else { folder.join(MANIFEST_FILE) };
     if path.symlink_metadata().is_ok() {
         return Err(is_there(&path));
     }
@@ -57,8 +58,8 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
         let path = path.canonicalize().unwrap_or(path);
         return Err(manifest_failure(&path, text.as_bytes(), &error, context));
     }
-    let here = if folder == Path::new(".") { String::new() } else { format!(" {}", shown(folder)) };
-    context.terminal.say(format!("look it over, then: pack build{here}"));
+    let what = if here { String::new() } else { format!(" {}", shown(folder)) };
+    context.terminal.say(format!("look it over, then: pack build{what}"));
     Ok(ExitCode::SUCCESS)
 }
 

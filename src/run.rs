@@ -52,6 +52,9 @@ pub struct Arguments {
     /// With --learn: tell it as one line of JSON, the last on standard output
     #[arg(long, requires = "learn")]
     json: bool,
+    /// Run the app only if it has asked for being started with the desktop
+    #[arg(long, hide = true)]
+    autostart: bool,
     /// Run a shell in the app's sandbox instead of the app
     #[arg(long)]
     shell: bool,
@@ -77,7 +80,14 @@ impl Arguments {
         let words: Vec<OsString> = words.collect();
         let name = words.first()?.as_encoded_bytes();
         let is_plain = verb == "run" && !name.is_empty() && !name.starts_with(b"-");
-        is_plain.then_some(Arguments { explain: false, learn: false, json: false, shell: false, words })
+        is_plain.then_some(Arguments {
+            explain: false,
+            learn: false,
+            json: false,
+            autostart: false,
+            shell: false,
+            words,
+        })
     }
 
     /// The name as it was given.
@@ -141,6 +151,9 @@ fn launch(arguments: &Arguments, context: &Context) -> Result<ExitCode, Failure>
         Some(app) => app,
         None => main_app(&opened)?,
     };
+    if arguments.autostart && !wants_to_start(&opened, &app, &folders) {
+        return Ok(ExitCode::SUCCESS);
+    }
     let found = content::find(&consumer(&opened, &app), &folders, context)?;
     let mut plan = make_plan(arguments, &xdg, &folders, &opened, base.as_ref(), &found.content, &app)?;
     if arguments.explain {
@@ -206,6 +219,15 @@ fn parse_target(target: &str) -> Result<(PackageName, Option<Name>), Failure> {
     let name = name.parse().map_err(|error| wrong(&error))?;
     let app = app.map(str::parse).transpose().map_err(|error| wrong(&error))?;
     Ok((name, app))
+}
+
+/// Whether the app has put the entry that its manifest names among its own that start with the desktop.
+fn wants_to_start(opened: &Opened, app: &Name, folders: &Folders) -> bool {
+    let manifest = &opened.package.envelope().manifest;
+    let Some(entry) = manifest.apps.get(app).and_then(|app| app.autostart.as_deref()) else { return false };
+    let data = folders.revision_data(&opened.state.name, opened.revision);
+    // Nothing is read of what the app may write: that it is there says all.
+    data.join(".config/autostart").join(entry).symlink_metadata().is_ok_and(|found| found.is_file())
 }
 
 /// The app as one that content of other packages may be shown to.

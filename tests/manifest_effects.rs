@@ -45,6 +45,53 @@ fn an_alias_is_a_command_where_the_name_is_free() {
     assert!(!world.home(".local/bin/other").exists() && theirs.exists());
 }
 
+/// The desktop starts what is exported; whether the app comes up is for the app to say, by a file in its own settings.
+#[test]
+fn an_app_starts_with_the_desktop_while_it_wants_to() {
+    let world = World::with_key();
+    let apps =
+        |more: &str| format!("title: \"The tester\\\\n\"\napps:\n  tester: {{command: bin/tester{more}}}\n");
+    project(&world, "1", &apps(", autostart: tester.desktop"));
+    succeed(install(&world, &[]));
+    let path = world.home(".config/autostart/tester_tester.desktop");
+    let entry = std::fs::read_to_string(&path).unwrap();
+    let pack = support::pack_binary().display();
+    let exec = format!("Exec={pack} run --autostart tester.tester");
+    assert_eq!(
+        entry.lines().collect::<Vec<_>>(),
+        [
+            "[Desktop Entry]",
+            "Type=Application",
+            "Name=The tester\\\\n",
+            &exec,
+            "NoDisplay=true",
+            "X-Pack-Name=tester",
+            "X-Pack-App=tester"
+        ]
+    );
+    let start = || out(&succeed(world.pack(["run", "--autostart", "tester.tester"])));
+    assert_eq!(start(), "", "it has not asked");
+    let ask = "mkdir -p $XDG_CONFIG_HOME/autostart && cd $XDG_CONFIG_HOME/autostart && ";
+    let inside =
+        |script: &str| succeed(world.pack(["run", "tester", "/bin/sh", "-c", &format!("{ask}{script}")]));
+    inside("touch tester.desktop");
+    assert_eq!(start(), "tester 1\n");
+    inside("rm tester.desktop && ln -s /etc/passwd tester.desktop");
+    assert_eq!(start(), "", "a link is no entry");
+    inside("rm tester.desktop && mkfifo tester.desktop");
+    assert_eq!(start(), "", "a FIFO is not waited for");
+    // What the next version does not want goes, and what somebody else has there stays.
+    project(&world, "2", &apps(""));
+    succeed(install(&world, &[]));
+    assert!(!path.exists());
+    world.write(".config/autostart/tester_tester.desktop", "[Desktop Entry]\nName=theirs\n");
+    project(&world, "3", &apps(", autostart: tester.desktop"));
+    let told = err(&succeed(install(&world, &[])));
+    assert!(told.contains("not exported, since a file that is not pack's is there"), "{told}");
+    succeed(world.pack(["remove", "--purge", "--yes", "tester"]));
+    assert!(std::fs::read_to_string(&path).unwrap().contains("theirs"));
+}
+
 #[test]
 fn an_update_that_cannot_read_the_data_is_refused_and_changes_nothing() {
     let world = World::with_key();

@@ -149,6 +149,8 @@ pub enum ExportPlace {
     Applications,
     /// `$XDG_DATA_HOME/icons`.
     Icons,
+    /// `$XDG_CONFIG_HOME/autostart`.
+    Autostart,
 }
 
 /// A publisher's key that the user trusts.

@@ -171,7 +171,6 @@ fn keys_of_snapcraft_say_what_to_do_instead() {
         ("parts:\n  a:\n    rust-channel: stable\n", (3, 5), later, "in build-packages"),
         ("apps:\n  a:\n    command: x\n    daemon-scope: user\n", (4, 5), never, "the user's own"),
         ("apps:\n  a:\n    completer: x\n", (3, 5), later, "outside of the sandbox"),
-        ("apps:\n  a:\n    autostart: x.desktop\n", (3, 5), later, "the desktop starts"),
         ("parts:\n  a:\n    stage-snaps: [x]\n", (3, 5), never, "stage-packages"),
         (
             "parts:\n  a:\n    plugin: gradle\n",

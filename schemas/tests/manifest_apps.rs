@@ -35,6 +35,7 @@ apps:
     command-chain: [bin/prepare, bin/as-service]
     aliases: [webd, web_2.0]
     common-id: org.example.Web
+    autostart: web.desktop
     plugs: [network-bind]
     daemon: notify
     stop-command: bin/web --stop
@@ -155,6 +156,9 @@ fn keys_of_services_are_checked_where_they_stand() {
         ("aliases: [-x]", (4, 15), "no name of a command"),
         ("aliases: [hello.web]", (4, 15), "is a command of the package in any case"),
         ("aliases: [hello]", (4, 15), "is a command of the package in any case"),
+        ("autostart: ../x.desktop", (4, 16), "no name of a desktop entry"),
+        ("autostart: .desktop", (4, 16), "no name of a desktop entry"),
+        ("autostart: x.sh", (4, 16), "no name of a desktop entry"),
         ("common-id: a/b", (4, 16), "no id of AppStream's"),
     ] {
         assert_error(&app(keys), place, words);

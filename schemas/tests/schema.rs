@@ -143,6 +143,7 @@ fn what_is_wrong_by_itself_is_not_valid() {
         ("/apps/a/sockets", json!({"s": {"listen-stream": 80, "socket-mode": "1777"}})),
         ("/apps/a/limits", json!({"memory": "512"})),
         ("/apps/a/aliases", json!(["a/b"])),
+        ("/apps/a/autostart", json!("../x.desktop")),
         ("/apps/a/health", json!({"command": "x", "retries": 0})),
         ("/plugs", json!({"x": 1})),
         ("/plugs", json!({"X": null})),

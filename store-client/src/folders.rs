@@ -9,10 +9,10 @@
 //! PACK/keys                                  the user's own signing keys
 //! PACK/trusted/FINGERPRINT.json              publishers that the user trusts
 //! PACK/lock                                  held by whoever changes any of these
-//! DATA/{applications,icons}, HOME/.local/bin what is exported
+//! DATA/{applications,icons}, CONFIG/autostart, HOME/.local/bin what is exported
 //! ```
 //!
-//! PACK is `$PACK_HOME`, by default `$XDG_DATA_HOME/pack`; DATA is `$XDG_DATA_HOME`.
+//! PACK is `$PACK_HOME`, by default `$XDG_DATA_HOME/pack`; DATA is `$XDG_DATA_HOME`, CONFIG `$XDG_CONFIG_HOME`.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -40,6 +40,8 @@ pub struct BasePaths {
     pub pack: PathBuf,
     /// `$XDG_DATA_HOME`, by default `~/.local/share`.
     pub data: PathBuf,
+    /// `$XDG_CONFIG_HOME`, by default `~/.config`.
+    pub config: PathBuf,
     /// The user's home.
     pub home: PathBuf,
 }
@@ -49,6 +51,7 @@ pub struct BasePaths {
 pub struct Folders {
     pack: PathBuf,
     data: PathBuf,
+    config: PathBuf,
     home: PathBuf,
 }
 
@@ -73,8 +76,9 @@ impl Folders {
     pub fn new(base: BasePaths) -> Result<Folders, BasePathError> {
         check("the folder of pack", &base.pack)?;
         check("the folder for data", &base.data)?;
+        check("the folder for settings", &base.config)?;
         check("the home folder", &base.home)?;
-        Ok(Folders { pack: base.pack, data: base.data, home: base.home })
+        Ok(Folders { pack: base.pack, data: base.data, config: base.config, home: base.home })
     }
 
     /// The folder that holds all of pack's own.
@@ -143,6 +147,7 @@ impl Folders {
             ExportPlace::Commands => self.commands(),
             ExportPlace::Applications => self.data.join("applications"),
             ExportPlace::Icons => self.data.join("icons"),
+            ExportPlace::Autostart => self.config.join("autostart"),
         }
     }
 }
@@ -170,7 +175,12 @@ mod tests {
     use super::*;
 
     fn folders(pack: &str, data: &str, home: &str) -> Result<Folders, BasePathError> {
-        Folders::new(BasePaths { pack: pack.into(), data: data.into(), home: home.into() })
+        Folders::new(BasePaths {
+            pack: pack.into(),
+            data: data.into(),
+            config: "/c".into(),
+            home: home.into(),
+        })
     }
 
     #[test]
@@ -184,6 +194,7 @@ mod tests {
             (folders.trusted(), "/p/trusted"),
             (folders.exports(ExportPlace::Commands), "/h/.local/bin"),
             (folders.exports(ExportPlace::Applications), "/d/applications"),
+            (folders.exports(ExportPlace::Autostart), "/c/autostart"),
         ] {
             assert_eq!(path, Path::new(expected));
         }

@@ -147,8 +147,8 @@ mod tests {
     use crate::folders::BasePaths;
 
     fn folders(place: &tempfile::TempDir) -> Folders {
-        let [pack, data, home] = ["a/pack", "a", "h"].map(|name| place.path().join(name));
-        Folders::new(BasePaths { pack, data, home }).unwrap()
+        let [pack, data, config, home] = ["a/pack", "a", "c", "h"].map(|name| place.path().join(name));
+        Folders::new(BasePaths { pack, data, config, home }).unwrap()
     }
 
     const SHORT: Duration = Duration::from_millis(100);

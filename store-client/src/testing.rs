@@ -24,7 +24,8 @@ impl Home {
     pub fn new() -> Home {
         let place = tempfile::tempdir().unwrap();
         let data = place.path().join(".local/share");
-        let base = BasePaths { pack: data.join("pack"), data, home: place.path().to_owned() };
+        let (config, home) = (place.path().join(".config"), place.path().to_owned());
+        let base = BasePaths { pack: data.join("pack"), data, config, home };
         Home { folders: Folders::new(base).unwrap(), _place: place }
     }
 

@@ -197,14 +197,6 @@ impl Suggestion {
             part.comment(format!("A folder of the project: files/bin/{name} becomes the command above."));
         }
         let option = match self.kind {
-            Kind::Cmake => Some((
-                "cmake-parameters",
-                vec!["-DCMAKE_INSTALL_PREFIX=/usr".to_owned(), "-DCMAKE_BUILD_TYPE=Release".to_owned()],
-            )),
-            Kind::Meson => {
-                Some(("meson-parameters", vec!["--prefix=/usr".to_owned(), "--buildtype=release".to_owned()]))
-            }
-            Kind::Autotools => Some(("autotools-configure-parameters", vec!["--prefix=/usr".to_owned()])),
             Kind::Make => Some(("make-parameters", vec!["PREFIX=/usr".to_owned()])),
             Kind::Python if self.mark == Some("requirements.txt") => {
                 Some(("python-requirements", vec!["requirements.txt".to_owned()]))

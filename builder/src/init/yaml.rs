@@ -244,14 +244,19 @@ fn is_plain(text: &str) -> bool {
             || " ._/+-@$()=*~%!?;<>^|,'".contains(c)
             || !c.is_ascii() && c.is_alphanumeric()
     };
+    let is_address = (text.starts_with("https://") || text.starts_with("http://"))
+        && !text.contains(' ')
+        && !text.ends_with(':');
+    let is_inner = |c: char| is_inner(c) || c == ':' && is_address;
     let starts = |c: char| c.is_ascii_alphabetic() || "/$._(".contains(c);
     // What a reader of YAML 1.1 or 1.2 takes for a number, a truth value, nothing or a merge.
     let words = ["true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", ".nan", ".inf"];
-    text.starts_with(starts)
+    let is_word = text.starts_with(starts)
         && text.chars().all(is_inner)
         && !text.ends_with(' ')
         && !words.contains(&text.to_ascii_lowercase().as_str())
-        && (!text.starts_with(['.', '_']) || text.starts_with("./"))
+        && (!text.starts_with(['.', '_']) || text.starts_with("./"));
+    text == "." || is_word
 }
 
 /// Text in double quotes: JSON's escapes are YAML's too.

@@ -279,6 +279,30 @@ impl DesktopEntry {
     }
 }
 
+/// A desktop entry that starts an app with the desktop, as far as the app wants that then.
+///
+/// # Errors
+/// [`DesktopError::PackPath`].
+pub fn autostart(pack: &str, package: &PackageName, app: &Name, title: &str) -> Result<String, DesktopError> {
+    check_pack_path(pack)?;
+    let started = format!("{package}.{app}");
+    let nothing = CommandLine::parse("true").map_err(|rule| DesktopError::Exec { line: 0, rule })?;
+    let exec = nothing.started_by(&[pack, "run", "--autostart", &started]);
+    let name = values::escape(&title.chars().filter(|c| !c.is_control()).collect::<String>());
+    Ok(format!(
+        "[{MAIN_GROUP}]\nType=Application\nName={name}\nExec={exec}\nNoDisplay=true\n{MARK_PACKAGE}={package}\n{MARK_APP}={app}\n"
+    ))
+}
+
+/// Whether an `Exec` can name the pack program.
+fn check_pack_path(pack: &str) -> Result<(), DesktopError> {
+    if !pack.starts_with('/') || pack.contains('=') || pack.chars().any(char::is_control) {
+        let rule = "it is absolute and has no `=` and no control character";
+        return Err(DesktopError::PackPath { path: pack.to_owned(), rule });
+    }
+    Ok(())
+}
+
 /// The package that exported a desktop entry: nothing for a file that pack did not write.
 pub fn exported_by(bytes: &[u8]) -> Option<PackageName> {
     let text = str::from_utf8(bytes.get(..bytes.len().min(DESKTOP_LIMIT))?).ok()?;
@@ -424,10 +448,7 @@ impl Writer<'_> {
             app: app.clone(),
         })?;
         let app = format!("{package}.{app}");
-        let pack_path = |rule| DesktopError::PackPath { path: pack.to_owned(), rule };
-        if !pack.starts_with('/') || pack.contains('=') || pack.chars().any(char::is_control) {
-            return Err(pack_path("it is absolute and has no `=` and no control character"));
-        }
+        check_pack_path(pack)?;
         Ok(command.started_by(&[pack, "run", &app, "--"]))
     }
 

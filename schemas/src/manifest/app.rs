@@ -57,6 +57,11 @@ pub struct App {
     /// Path of its desktop entry inside the package.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desktop: Option<RelativePath>,
+    /// Name of the desktop entry that the app puts into its own `$XDG_CONFIG_HOME/autostart` when it is to start with the desktop; it
+    /// is started so only while that is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^[A-Za-z0-9_-][A-Za-z0-9._-]*[.]desktop$", "maxLength" = 255))]
+    pub autostart: Option<String>,
     /// Id of its AppStream metainfo, such as `org.example.App`; shown by `pack inspect` and `pack info`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = "^[A-Za-z0-9._-]{1,255}$"))]
@@ -144,10 +149,21 @@ impl App {
         if let Some(desktop) = &self.desktop {
             under("desktop", ensure(desktop.as_str().ends_with(".desktop"), "has to end in `.desktop`"))?;
         }
+        under("autostart", self.autostart.as_deref().map_or(Ok(()), check_entry_name))?;
         under("common-id", self.common_id.as_deref().map_or(Ok(()), check_common_id))?;
         under("working-dir", self.working_dir.as_deref().map_or(Ok(()), check_folder))?;
         self.check_service()
     }
+}
+
+/// The name of a desktop entry: of a file alone, and not hidden.
+fn check_entry_name(name: &str) -> Checked {
+    let of_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let plain = name.len() <= 255 && name.chars().all(of_name) && !name.starts_with('.');
+    ensure(
+        plain && name.strip_suffix(".desktop").is_some_and(|stem| !stem.is_empty()),
+        "is no name of a desktop entry, such as org.example.App.desktop",
+    )
 }
 
 fn check_argument(argument: &str) -> Checked {

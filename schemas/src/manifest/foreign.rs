@@ -124,12 +124,6 @@ static KEYS: &[Keys] = &[
     (App, &["adapter"], Never, "leave it out: with `adapter: none` too, an app is started as its keys say"),
     (
         App,
-        &["autostart"],
-        Later,
-        "let the person put the app's menu entry among those that the desktop starts",
-    ),
-    (
-        App,
         &["completer"],
         Later,
         "leave it out: a script of the package's would run in the person's own shell, outside of the sandbox",

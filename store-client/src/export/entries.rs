@@ -49,6 +49,29 @@ pub(super) fn plan(
     Ok(())
 }
 
+/// Adds the entry with which the desktop starts an app, if it may ask for that.
+pub(super) fn plan_autostart(
+    package: &OpenedPackage,
+    app: &Name,
+    pack: &str,
+    plan: &mut ExportPlan,
+) -> Result<(), ExportError> {
+    let (name, manifest) = (&package.envelope.name, &package.envelope.manifest);
+    let Some(path) = manifest.apps.get(app).and_then(|app| app.autostart.clone()) else { return Ok(()) };
+    let title = manifest.title.as_deref().unwrap_or(name.as_str());
+    let text = pack_schemas::desktop::autostart(pack, name, app, title).map_err(|source| {
+        // The name of an entry is a path of one component.
+        let path = RelativePath::try_from(path).unwrap_or_else(|_| manifest.apps[app].command.clone());
+        ExportError::Desktop { app: app.clone(), path, source }
+    })?;
+    plan.files.push(ExportFile {
+        export: export(ExportPlace::Autostart, format!("{name}_{app}.desktop")),
+        bytes: text.into_bytes(),
+        mode: 0o644,
+    });
+    Ok(())
+}
+
 /// Reads the desktop entry, which has to be a regular file: a FIFO is never opened, a link never followed.
 fn read(package: &OpenedPackage, app: &Name, path: &RelativePath) -> Result<Vec<u8>, ExportError> {
     let failed = |source| ExportError::Read { path: path.to_string(), source };

@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | command | `~/.local/bin/NAME` or `NAME.APP`, or an alias | its second line, `# pack-export NAME APP` |
 //! | desktop entry | `applications/NAME_APP.desktop` | its key `X-Pack-Name` |
+//! | autostart entry | `$XDG_CONFIG_HOME/autostart/NAME_APP.desktop` | its key `X-Pack-Name` |
 //! | icon | `icons/hicolor/SIZE/apps/NAME_….png`, `.svg` | the record, and its name (no package name has a `_`) |
 //!
 //! A file that is there and is not known so is never overwritten and never removed; the person is told.
@@ -163,6 +164,7 @@ pub fn plan(package: &OpenedPackage, settings: &ExportSettings) -> Result<Export
     let pack = settings.pack.to_str().filter(|path| path.starts_with('/')).ok_or_else(pack_path)?;
     for app in envelope.manifest.apps.keys() {
         entries::plan(package, app, pack, &mut plan)?;
+        entries::plan_autostart(package, app, pack, &mut plan)?;
     }
     for app in envelope.manifest.apps.keys() {
         plan.files.push(commands::plan(&envelope.name, app, pack));
@@ -336,7 +338,7 @@ fn found_in(
         ExportPlace::Commands => {
             bytes.and_then(|bytes| commands::exported_by(&bytes)).as_ref() == Some(package)
         }
-        ExportPlace::Applications => {
+        ExportPlace::Applications | ExportPlace::Autostart => {
             bytes.and_then(|bytes| desktop::exported_by(&bytes)).as_ref() == Some(package)
         }
         ExportPlace::Icons => {

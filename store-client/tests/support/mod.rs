@@ -48,7 +48,8 @@ impl World {
         let home = root.join("home");
         std::fs::create_dir_all(&home).unwrap();
         let data = home.join(".local/share");
-        let folders = Folders::new(BasePaths { pack: data.join("pack"), data, home }).unwrap();
+        let config = home.join(".config");
+        let folders = Folders::new(BasePaths { pack: data.join("pack"), data, config, home }).unwrap();
         World { root: root.to_owned(), folders, _temporary: None }
     }
 
