@@ -29,7 +29,7 @@ use crate::failure::Failure;
 use crate::package_file::shown;
 use crate::permissions::{Standing, asked};
 use crate::terminal::{Terminal, human_size};
-use crate::{announce, key, project};
+use crate::{announce, key, lint, project};
 
 /// Arguments of `pack build`.
 #[derive(clap::Args)]
@@ -49,6 +49,9 @@ pub struct Arguments {
     /// Stop after this step of all parts, and make no package
     #[arg(long, value_enum, value_name = "STEP")]
     step: Option<StepName>,
+    /// Make no package where something about its files is to be warned of
+    #[arg(long)]
+    strict: bool,
 }
 
 /// A step as it is named on the command line.
@@ -84,6 +87,7 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
         context.terminal.say(format!("stopped after {}; see `{work}`", plan.until));
         return Ok(ExitCode::SUCCESS);
     };
+    lint::check_build(&built.prime, project.manifest(), plan.architecture, arguments.strict, context)?;
     let signers: Vec<_> = key.iter().map(SecretKey::signing).collect();
     let request = assemble::Request {
         prime: &built.prime,

@@ -27,6 +27,7 @@ mod install;
 mod interfaces;
 mod key;
 mod learn;
+mod lint;
 mod list;
 mod package_file;
 mod package_reader;
@@ -81,6 +82,8 @@ enum Verb {
     Key(key::Arguments),
     /// Show what a package holds and asks for
     Inspect(inspect::Arguments),
+    /// Look for what is wrong with the files of a package, or of a project that was built
+    Lint(lint::Arguments),
     /// Check a package's signature and every byte of it
     Verify(verify::Arguments),
     /// Show what two packages differ in
@@ -138,6 +141,7 @@ fn perform(verb: Verb, context: &Context) -> Result<ExitCode, Failure> {
         Verb::Clean(arguments) => clean::perform(arguments, context),
         Verb::Key(arguments) => key::perform(arguments, context),
         Verb::Inspect(arguments) => inspect::perform(arguments, context),
+        Verb::Lint(arguments) => lint::perform(arguments, context),
         Verb::Verify(arguments) => verify::perform(arguments, context),
         Verb::Diff(arguments) => diff::perform(arguments, context),
         Verb::Sbom(arguments) => sbom::perform(arguments, context),

@@ -81,6 +81,11 @@ impl Terminal {
         self.color
     }
 
+    /// Whether the person wants to know more.
+    pub fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
     /// Writes a line of data to standard output. A reader that has gone away is no failure.
     pub fn print(&self, line: impl AsRef<str>) {
         let _ = writeln!(io::stdout().lock(), "{}", line.as_ref());

@@ -113,7 +113,8 @@ fn without_the_facts_that_install_keeps_they_are_read_from_the_image() {
 fn what_keeps_an_app_from_starting_has_statuses_of_its_own() {
     let world = World::with_key();
     let manifest = "name: broken\nversion: '1'\nbase: host\napps:\n  gone: {command: bin/gone}\n  data: {command: bin/data}\n  \
-                    interpreter: {command: bin/interpreter}\nparts: {broken: {plugin: dump, source: files}}\n";
+                    interpreter: {command: bin/interpreter}\nparts: {broken: {plugin: dump, source: files}}\n\
+                    lint: {ignore: [command-missing, command-not-executable, script-interpreter-missing]}\n";
     world.project("project", manifest, &[("bin/interpreter", "#!/nowhere/sh\n")]);
     world.write("project/files/bin/data", "no program");
     let package = world.build("project");

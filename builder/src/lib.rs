@@ -13,6 +13,7 @@
 //! | [`image`] | writes the prime folder as a squashfs image |
 //! | [`assemble`] | image → index, envelope, signature, footer: the `.pkg` file |
 //! | [`content`] | what is shown to other packages, or of them, has its place |
+//! | [`lint`] | looks at what goes into a package: what is missing, leads astray, or is better left out |
 //! | [`provenance`] | how a package was made |
 //! | [`sbom`] | what a package is made of |
 //! | [`keys`] | the publisher's signing keys |
@@ -33,6 +34,7 @@ pub mod image;
 pub mod init;
 pub mod inspect;
 pub mod keys;
+pub mod lint;
 pub mod parts;
 pub mod plugins;
 pub mod project;

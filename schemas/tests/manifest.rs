@@ -1,6 +1,6 @@
 //! Manifests as packagers write them, right and wrong: what is read, and where and how an error is told.
 
-use pack_schemas::manifest::{Base, Manifest, ManifestError, Plugin, RootFs};
+use pack_schemas::manifest::{Base, IgnoreRule, Manifest, ManifestError, Plugin, RootFs};
 use proptest::prelude::*;
 
 /// What every manifest needs.
@@ -139,6 +139,28 @@ fn a_build_environment_may_be_a_list_as_in_snapcraft() {
     assert_error_with(&part("      - A: x\n      - 1B: y\n"), (6, 9), "no name of a variable", "");
     assert_error_with(&part("      - A: 1\n"), (5, 12), "`A` has to be text", "A: \"1\"");
     assert_error_with(&part("      - A=b\n"), (5, 7), "has to be a map", "");
+}
+
+#[test]
+fn findings_that_are_ignored_are_listed_as_in_snapcraft() {
+    let manifest =
+        with("lint:\n  ignore:\n    - exec-stack\n    - library-missing: [usr/lib/**/libfoo.so*, a]\n")
+            .unwrap();
+    let names = |name: &str| name.parse().unwrap();
+    let files = [(names("library-missing"), vec!["usr/lib/**/libfoo.so*".to_owned(), "a".to_owned()])];
+    let rules = [IgnoreRule::Everywhere(names("exec-stack")), IgnoreRule::Files(files.into())];
+    assert_eq!(manifest.lint.ignore, rules);
+    let json = serde_json::to_vec(&manifest).unwrap();
+    assert_eq!(serde_json::from_slice::<Manifest>(&json).unwrap(), manifest);
+    assert!(!serde_json::to_string(&with("").unwrap()).unwrap().contains("lint"));
+    assert_error_with("lint: {ignored: []}\n", (1, 8), "unknown key `ignored`", "`ignore`");
+    assert_error_with("lint: {ignore: x}\n", (1, 16), "`ignore` has to be a list", "");
+    assert_error_with("lint: {ignore: [1]}\n", (1, 17), "has to be a map", "");
+    assert_error_with("lint: {ignore: [Exec_Stack]}\n", (1, 17), "Exec_Stack", "");
+    assert_error_with("lint: {ignore: [{a: x}]}\n", (1, 21), "`a` has to be a list", "");
+    assert_error_with("lint: {ignore: [{a: []}]}\n", (1, 21), "has no globs", "");
+    assert_error_with("lint: {ignore: [{a: [/usr/lib]}]}\n", (1, 22), "relative to the package's root", "");
+    assert_error_with("lint: {ignore: [{}]}\n", (1, 17), "is empty", "");
 }
 
 #[test]

@@ -37,7 +37,7 @@ use pack_schemas::state::{ExportPlace, PackageState};
 
 use crate::change::{Change, Step, Warning};
 use crate::decision::{InstallPlan, Present, Publisher};
-use crate::export::{self, ExportError, ExportPlan};
+use crate::export::{self, ExportError, ExportPlan, Material};
 use crate::folder::{FileError, Folder, Mounts};
 use crate::folders::{COMMON_FOLDER, CURRENT_LINK, Folders, INCOMING, image_file};
 use crate::installed::{self, StateError};
@@ -277,7 +277,7 @@ impl Change<'_> {
         }
         let facts = opened.files.facts().map_err(|source| InstallError::Damaged { name: name(), source })?;
         self.done(Step::Checked);
-        let exports = export::plan(&opened, self.exports)
+        let exports = export::plan(Material::of(&opened), self.exports)
             .map_err(|source| InstallError::Export { name: name(), source: Box::new(source) })?;
         let exports = export::claim(self.folders, self.exports, &plan.name, exports, &plan.after.exports)?;
         Ok((exports, Some(facts).filter(ImageFacts::can_be_kept)))

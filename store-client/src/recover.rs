@@ -18,7 +18,7 @@ use pack_schemas::names::{PackageName, Revision};
 use pack_schemas::state::PackageState;
 
 use crate::change::{Change, Step, Warning};
-use crate::export::{self, ExportPlan};
+use crate::export::{self, ExportPlan, Material};
 use crate::folder::{FileError, Folder, Mounts, is_temporary};
 use crate::folders::{CURRENT_LINK, INCOMING};
 use crate::installed::{self, StateError};
@@ -124,7 +124,7 @@ impl Change<'_> {
             let (name, problem) = (state.name.clone(), "is another package than the one installed");
             return Err(StateError::Image { name, revision: current, path, problem }.into());
         }
-        let plan = export::plan(&opened, self.exports)?;
+        let plan = export::plan(Material::of(&opened), self.exports)?;
         Ok(export::claim(self.folders, self.exports, &state.name, plan, &state.exports)?)
     }
 

@@ -20,7 +20,7 @@ pub struct GlobError {
 }
 
 /// Compiles one glob.
-pub(super) fn glob(text: &str) -> Result<GlobMatcher, GlobError> {
+pub(crate) fn glob(text: &str) -> Result<GlobMatcher, GlobError> {
     let glob = GlobBuilder::new(text).literal_separator(true).build();
     glob.map(|glob| glob.compile_matcher())
         .map_err(|error| GlobError { glob: text.to_owned(), reason: error.kind().to_string() })

@@ -30,7 +30,7 @@ use crate::project::{BuildLock, Project, WorkFolders};
 use crate::sources;
 
 mod error;
-mod fileset;
+pub(crate) mod fileset;
 mod job;
 mod organize;
 mod plan;

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use pack_schemas::interface::Grant;
-use pack_schemas::manifest::{App, Base, expand};
+use pack_schemas::manifest::{App, Manifest, expand};
 use pack_schemas::names::Architecture;
 use pack_schemas::plan::{Companion, Content, Entry, Network, PROXY_PORT, Reason, Setting};
 
 use crate::host;
 use crate::plan::grants::{bus_variable, cookie_path, pulse_socket, wayland_socket};
-use crate::plan::system::{package_makes_root, runtime_folder};
-use crate::plan::{ConnectedPlug, Request, data_folders};
+use crate::plan::system::{makes_root, runtime_folder};
+use crate::plan::{ConnectedPlug, ImageFacts, Request, data_folders};
 
 /// Variables that pass from the caller as they are: language, time zone, terminal. (`LC_…` too.) None of them names a
 /// file to load, or one outside.
@@ -103,23 +103,34 @@ fn search_paths(variables: &mut Variables, request: &Request<'_>) {
     let root = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"];
     let mut programs: Vec<String> = root.map(str::to_owned).into();
     let mut shares: Vec<String> = ["/usr/local/share", "/usr/share"].map(str::to_owned).into();
-    if !package_makes_root(request) {
-        let of_package = |wanted: &[&str]| -> Vec<String> {
-            let there = wanted.iter().filter(|folder| request.package.folders.iter().any(|f| f == *folder));
-            there.map(|folder| format!("/app/{folder}")).collect()
-        };
+    if !makes_root(request.manifest) {
+        let of_package = |wanted: &[&str]| folders_of(request.package, wanted);
         let bins = ["usr/local/bin", "usr/bin", "bin", "usr/local/sbin", "usr/sbin", "sbin"];
         programs.splice(0..0, of_package(&bins));
         shares.splice(0..0, of_package(&["usr/local/share", "usr/share"]));
-        let libraries = of_package(&["usr/local/lib", "usr/lib/TRIPLET", "usr/lib", "lib/TRIPLET", "lib"]);
-        if !libraries.is_empty() && request.manifest.base != Base::None {
-            let triplet = Architecture::HOST.triplet().unwrap_or_default();
-            let path = libraries.join(":").replace("TRIPLET", triplet);
-            variables.put("LD_LIBRARY_PATH", path, Reason::Package);
-        }
+    }
+    let libraries = library_folders(request.manifest, request.package, Architecture::HOST);
+    if !libraries.is_empty() {
+        variables.put("LD_LIBRARY_PATH", libraries.join(":"), Reason::Package);
     }
     variables.put("PATH", programs.join(":"), Reason::Sandbox);
     variables.put("XDG_DATA_DIRS", shares.join(":"), Reason::Sandbox);
+}
+
+/// The folders that the dynamic linker is told to search first: the package's, where they are not the root's own.
+pub fn library_folders(manifest: &Manifest, package: &ImageFacts, architecture: Architecture) -> Vec<String> {
+    if makes_root(manifest) {
+        return Vec::new();
+    }
+    let folders = folders_of(package, &["usr/local/lib", "usr/lib/TRIPLET", "usr/lib", "lib/TRIPLET", "lib"]);
+    let triplet = architecture.triplet().unwrap_or_default();
+    folders.into_iter().map(|folder| folder.replace("TRIPLET", triplet)).collect()
+}
+
+/// Those of the wanted folders that the package has, as an app sees them.
+fn folders_of(package: &ImageFacts, wanted: &[&str]) -> Vec<String> {
+    let there = wanted.iter().filter(|folder| package.folders.iter().any(|f| f == *folder));
+    there.map(|folder| format!("/app/{folder}")).collect()
 }
 
 /// What a plug says of variables.

@@ -20,7 +20,7 @@ use crate::plan::system::{ETC_OF_HOST_BASE, host, package_makes_root};
 use crate::plan::{ImageFacts, PlanError, Request, TopEntry, entry};
 
 /// Names at the top that the sandbox makes itself; those of a package or base are not shown there.
-pub(super) const OWN_TOP: &[&str] = &[
+pub const OWN_TOP: &[&str] = &[
     ".base", ".buses", ".content", ".layers", "app", "dev", "etc", "home", "proc", "root", "run", "sys",
     "tmp", "var",
 ];

@@ -19,7 +19,9 @@ pub mod system;
 #[cfg(test)]
 mod tests;
 
+pub use environment::library_folders;
 pub use grants::sockets_path;
+pub use layers::OWN_TOP;
 pub use pack_schemas::facts::{ImageFacts, SEARCH_FOLDERS, TopEntry};
 use pack_schemas::interface::{Grant, Root, Side};
 use pack_schemas::manifest::{App, Manifest};

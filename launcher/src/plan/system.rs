@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pack_schemas::manifest::{Base, RootFs};
+use pack_schemas::manifest::{Base, Manifest, RootFs};
 use pack_schemas::plan::{Access, Content, Entry, ImageRole, Reason, Source};
 
 use crate::plan::layers::{self, OWN_TOP};
@@ -104,7 +104,12 @@ pub fn path_inside(request: &Request<'_>, path: &str) -> String {
 
 /// Whether the package's own top entries are the root's too.
 pub fn package_makes_root(request: &Request<'_>) -> bool {
-    request.manifest.rootfs == RootFs::Merged || request.manifest.base == Base::None
+    makes_root(request.manifest)
+}
+
+/// Whether the top entries of a package with this manifest are the root's too.
+pub fn makes_root(manifest: &Manifest) -> bool {
+    manifest.rootfs == RootFs::Merged || manifest.base == Base::None
 }
 
 /// /etc is a folder of the sandbox's own. From below to above: the base's entries, the package's where it makes up the

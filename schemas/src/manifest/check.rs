@@ -134,7 +134,8 @@ impl Manifest {
         under("layout", layout::check(&self.layout))?;
         under("hooks", hooks::check(&self.hooks))?;
         under("parts", check_members(&self.parts, Part::check))?;
-        under("parts", part::check_order(&self.parts))
+        under("parts", part::check_order(&self.parts))?;
+        under("lint", self.lint.check())
     }
 
     /// A name is a plug's or a slot's, since a connection is kept under it.

@@ -94,7 +94,6 @@ static KEYS: &[Keys] = &[
     ),
     (Top, &["system-usernames"], Never, "leave it out: an app runs as the user who starts it"),
     (Top, &["components"], Never, "make a package of each, and show its files with a content plug"),
-    (Top, &["lint"], Never, "leave it out"),
     (Top, &["provenance", "ua-services", "license-agreement", "license-version"], Never, "leave it out"),
     (Top, &["passthrough"], Never, "write the keys themselves"),
     (Top, &["links"], Later, "use website, contact, source-code, issues and donation"),

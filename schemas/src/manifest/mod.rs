@@ -13,6 +13,7 @@ mod expand;
 mod foreign;
 mod hooks;
 pub mod layout;
+mod lint;
 mod parse;
 mod part;
 pub mod schema;
@@ -29,6 +30,7 @@ pub use expand::expand;
 pub use foreign::{instead_of_key, instead_of_word};
 pub use hooks::{Hook, HookName};
 pub use layout::{Layout, LayoutKind, OwnPath, OwnRoot};
+pub use lint::{IgnoreRule, Lint};
 pub use parse::ManifestError;
 pub use part::{CmakeGenerator, Part, Permission, Plugin};
 pub use source::{Checksum, DigestAlgorithm, SourceType, is_remote};
@@ -138,6 +140,9 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 256))]
     pub parts: BTreeMap<Name, Part>,
+    /// Which findings about its files are not told.
+    #[serde(default, skip_serializing_if = "Lint::is_empty")]
+    pub lint: Lint,
 }
 
 /// `type`.

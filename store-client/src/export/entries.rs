@@ -8,17 +8,18 @@ use pack_schemas::names::Name;
 use pack_schemas::state::ExportPlace;
 
 use super::icons::{self, Found, Icon};
-use super::{ExportError, ExportFile, ExportPlan, ExportWarning, export};
-use crate::reader::{FileKind, OpenedPackage};
+use super::{ExportError, ExportFile, ExportPlan, ExportWarning, Material, export};
+use crate::reader::FileKind;
 
 /// Adds the desktop entry of an app to the plan, if it has one, after the icons that it names.
 pub(super) fn plan(
-    package: &OpenedPackage,
+    package: Material<'_>,
     app: &Name,
     pack: &str,
     plan: &mut ExportPlan,
 ) -> Result<(), ExportError> {
-    let (name, manifest) = (&package.envelope.name, &package.envelope.manifest);
+    let manifest = package.manifest;
+    let name = &manifest.name;
     let Some(path) = manifest.apps.get(app).and_then(|app| app.desktop.as_ref()) else { return Ok(()) };
     let refused = |source| ExportError::Desktop { app: app.clone(), path: path.clone(), source };
     let entry = DesktopEntry::parse(&read(package, app, path)?).map_err(refused)?;
@@ -46,17 +47,21 @@ pub(super) fn plan(
         bytes: exported.text.into_bytes(),
         mode: 0o644,
     });
+    if !exported.left_out.is_empty() {
+        plan.left_out.insert(path.clone(), exported.left_out);
+    }
     Ok(())
 }
 
 /// Adds the entry with which the desktop starts an app, if it may ask for that.
 pub(super) fn plan_autostart(
-    package: &OpenedPackage,
+    package: Material<'_>,
     app: &Name,
     pack: &str,
     plan: &mut ExportPlan,
 ) -> Result<(), ExportError> {
-    let (name, manifest) = (&package.envelope.name, &package.envelope.manifest);
+    let manifest = package.manifest;
+    let name = &manifest.name;
     let Some(path) = manifest.apps.get(app).and_then(|app| app.autostart.clone()) else { return Ok(()) };
     let title = manifest.title.as_deref().unwrap_or(name.as_str());
     let text = pack_schemas::desktop::autostart(pack, name, app, title).map_err(|source| {
@@ -73,7 +78,7 @@ pub(super) fn plan_autostart(
 }
 
 /// Reads the desktop entry, which has to be a regular file: a FIFO is never opened, a link never followed.
-fn read(package: &OpenedPackage, app: &Name, path: &RelativePath) -> Result<Vec<u8>, ExportError> {
+fn read(package: Material<'_>, app: &Name, path: &RelativePath) -> Result<Vec<u8>, ExportError> {
     let failed = |source| ExportError::Read { path: path.to_string(), source };
     let no_entry = |problem| ExportError::NoEntry { app: app.clone(), path: path.clone(), problem };
     match package.files.kind(path.as_str()).map_err(failed)? {
@@ -90,7 +95,7 @@ fn read(package: &OpenedPackage, app: &Name, path: &RelativePath) -> Result<Vec<
 }
 
 /// Adds an icon's files to the plan, and returns the name by which the entry is to call it.
-fn add_icon(package: &OpenedPackage, app: &Name, found: Found, plan: &mut ExportPlan) -> Option<String> {
+fn add_icon(package: Material<'_>, app: &Name, found: Found, plan: &mut ExportPlan) -> Option<String> {
     for (path, problem) in found.problems {
         let warning = ExportWarning::Icon { app: app.clone(), path, problem };
         if !plan.warnings.contains(&warning) {
@@ -106,7 +111,7 @@ fn add_icon(package: &OpenedPackage, app: &Name, found: Found, plan: &mut Export
             }
             Some(name)
         }
-        Icon::OfTheme(name) if package.envelope.manifest.icon.is_none() => Some(name),
+        Icon::OfTheme(name) if package.manifest.icon.is_none() => Some(name),
         Icon::OfTheme(_) | Icon::Unusable => None,
     }
 }

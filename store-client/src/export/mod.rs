@@ -20,18 +20,18 @@ mod commands;
 mod entries;
 mod icons;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use pack_schemas::desktop::{self, DesktopError};
-use pack_schemas::manifest::{PackageType, RelativePath};
+use pack_schemas::manifest::{Manifest, PackageType, RelativePath};
 use pack_schemas::names::{Name, PackageName};
 use pack_schemas::state::{Export, ExportPlace};
 use pack_schemas::text::visible;
 
 use crate::folder::{FileError, Folder, Mounts};
 use crate::folders::Folders;
-use crate::reader::{OpenedPackage, ReadError};
+use crate::reader::{ImageFiles, OpenedPackage, ReadError};
 
 pub use icons::IconProblem;
 
@@ -54,6 +54,25 @@ pub struct ExportPlan {
     pub files: Vec<ExportFile>,
     /// What is not exported, and why.
     pub warnings: Vec<ExportWarning>,
+    /// Keys and groups of desktop entries that are not in what is exported, by the entry's path in the package.
+    pub left_out: BTreeMap<RelativePath, BTreeSet<String>>,
+}
+
+/// What exports are made from.
+#[derive(Clone, Copy)]
+pub struct Material<'a> {
+    /// The package's manifest.
+    pub manifest: &'a Manifest,
+    /// The package's files.
+    pub files: &'a dyn ImageFiles,
+}
+
+impl<'a> Material<'a> {
+    /// That of a package.
+    pub(crate) fn of(package: &'a OpenedPackage) -> Material<'a> {
+        // Opening it has checked that manifest and envelope agree.
+        Material { manifest: &package.envelope.manifest, files: &*package.files }
+    }
 }
 
 /// A file to be exported.
@@ -154,24 +173,24 @@ pub enum ExportWarning {
 ///
 /// # Errors
 /// [`ExportError`]: a desktop entry that is missing or hostile. A bad icon is a warning.
-pub fn plan(package: &OpenedPackage, settings: &ExportSettings) -> Result<ExportPlan, ExportError> {
-    let envelope = &package.envelope;
+pub fn plan(package: Material<'_>, settings: &ExportSettings) -> Result<ExportPlan, ExportError> {
+    let manifest = package.manifest;
     let mut plan = ExportPlan::default();
-    if envelope.package_type != PackageType::App {
+    if manifest.package_type != PackageType::App {
         return Ok(plan);
     }
     let pack_path = || ExportError::PackPath { path: settings.pack.clone() };
     let pack = settings.pack.to_str().filter(|path| path.starts_with('/')).ok_or_else(pack_path)?;
-    for app in envelope.manifest.apps.keys() {
+    for app in manifest.apps.keys() {
         entries::plan(package, app, pack, &mut plan)?;
         entries::plan_autostart(package, app, pack, &mut plan)?;
     }
-    for app in envelope.manifest.apps.keys() {
-        plan.files.push(commands::plan(&envelope.name, app, pack));
+    for app in manifest.apps.keys() {
+        plan.files.push(commands::plan(&manifest.name, app, pack));
     }
-    for (app, details) in &envelope.manifest.apps {
+    for (app, details) in &manifest.apps {
         let aliases = details.aliases.iter();
-        plan.files.extend(aliases.map(|alias| commands::plan_alias(alias, &envelope.name, app, pack)));
+        plan.files.extend(aliases.map(|alias| commands::plan_alias(alias, &manifest.name, app, pack)));
     }
     Ok(plan)
 }
@@ -188,8 +207,9 @@ pub(crate) fn claim(
     plan: ExportPlan,
     recorded: &BTreeSet<Export>,
 ) -> Result<ExportPlan, FileError> {
-    let mut claimed = ExportPlan { files: Vec::new(), warnings: plan.warnings };
-    for file in plan.files {
+    let ExportPlan { files, warnings, left_out } = plan;
+    let mut claimed = ExportPlan { files: Vec::new(), warnings, left_out };
+    for file in files {
         let export = &file.export;
         let path = folders.exports(export.place).join(export.path.as_str());
         // An icon has no mark of its own: only the record tells whose it is.

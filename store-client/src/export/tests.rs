@@ -41,7 +41,7 @@ impl World {
     }
 
     fn plan(&self) -> Result<ExportPlan, ExportError> {
-        plan(&self.package(), &self.settings)
+        plan(Material::of(&self.package()), &self.settings)
     }
 
     fn claim(&self, recorded: &BTreeSet<Export>) -> ExportPlan {
@@ -259,7 +259,7 @@ fn the_packages_own_icon_stands_in_for_one_that_is_missing() {
     std::fs::write(world.content.path().join("logo.svg"), SVG).unwrap();
     let mut package = world.package();
     package.envelope.manifest.icon = Some("logo.svg".to_owned().try_into().unwrap());
-    let plan = plan(&package, &world.settings).unwrap();
+    let plan = plan(Material::of(&package), &world.settings).unwrap();
     let entry = plan.files.iter().find(|file| file.export.place == ExportPlace::Applications).unwrap();
     let text = String::from_utf8_lossy(&entry.bytes);
     assert!(text.contains("\nIcon=hello_logo\n"), "{text}");

@@ -129,7 +129,7 @@ impl Asked<'_> {
         };
         let shows_host = self.request.manifest.base == pack_schemas::manifest::Base::Host
             && self.request.host.top.contains_key(folder.trim_start_matches('/'))
-            && !crate::plan::system::package_makes_root(self.request);
+            && !crate::plan::system::makes_root(self.request.manifest);
         (!shows_host).then(|| format!("{OF_HOST}{path}"))
     }
 

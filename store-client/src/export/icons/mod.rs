@@ -17,8 +17,8 @@ use std::fmt;
 use pack_schemas::manifest::RelativePath;
 use pack_schemas::state::ExportPlace;
 
-use super::{ExportError, ExportFile, export, file_stem, path_in_package};
-use crate::reader::{FileKind, OpenedPackage};
+use super::{ExportError, ExportFile, Material, export, file_stem, path_in_package};
+use crate::reader::FileKind;
 
 /// Largest icon in bytes.
 const SIZE_LIMIT: u64 = 1 << 20;
@@ -110,20 +110,20 @@ enum Format {
 }
 
 /// Finds what an `Icon` key names: with a slash in it a path, without one an icon of the theme.
-pub(super) fn find(package: &OpenedPackage, icon: &str) -> Result<Found, ExportError> {
+pub(super) fn find(package: Material<'_>, icon: &str) -> Result<Found, ExportError> {
     let is_path = icon.contains('/');
     let candidates = if is_path { path_candidates(icon) } else { theme_candidates(package, icon)? };
     Ok(judge(package, icon, is_path, candidates))
 }
 
 /// Finds the icon at a path in the package.
-pub(super) fn at_path(package: &OpenedPackage, path: &RelativePath) -> Found {
+pub(super) fn at_path(package: Material<'_>, path: &RelativePath) -> Found {
     judge(package, path.as_str(), true, vec![(path.to_string(), None)])
 }
 
-fn judge(package: &OpenedPackage, icon: &str, is_path: bool, candidates: Vec<IconCandidate>) -> Found {
+fn judge(package: Material<'_>, icon: &str, is_path: bool, candidates: Vec<IconCandidate>) -> Found {
     let stem = stem(icon);
-    let exported_name = format!("{}_{stem}", package.envelope.name);
+    let exported_name = format!("{}_{stem}", package.manifest.name);
     let mut found = Found { icon: Icon::Unusable, problems: Vec::new() };
     let mut files = Vec::new();
     for (path, size) in candidates {
@@ -166,7 +166,7 @@ fn path_candidates(icon: &str) -> Vec<IconCandidate> {
 }
 
 /// Files of the package's theme, and of pixmaps where it has none there.
-fn theme_candidates(package: &OpenedPackage, icon: &str) -> Result<Vec<IconCandidate>, ExportError> {
+fn theme_candidates(package: Material<'_>, icon: &str) -> Result<Vec<IconCandidate>, ExportError> {
     let mut candidates = Vec::new();
     let icon = stem(icon);
     for root in THEME_ROOTS {
@@ -196,7 +196,7 @@ fn is_theme_size(name: &str) -> bool {
     name == "scalable" || sides.split_once('x').is_some_and(|(width, height)| number(width) && number(height))
 }
 
-fn list(package: &OpenedPackage, path: &str) -> Result<Vec<String>, ExportError> {
+fn list(package: Material<'_>, path: &str) -> Result<Vec<String>, ExportError> {
     let failed = |source| ExportError::Read { path: path.to_owned(), source };
     match package.files.kind(path).map_err(failed)? {
         Some(FileKind::Folder) => {
@@ -208,14 +208,14 @@ fn list(package: &OpenedPackage, path: &str) -> Result<Vec<String>, ExportError>
     }
 }
 
-fn exists(package: &OpenedPackage, path: &str) -> Result<bool, ExportError> {
+fn exists(package: Material<'_>, path: &str) -> Result<bool, ExportError> {
     let kind = package.files.kind(path);
     let kind = kind.map_err(|source| ExportError::Read { path: path.to_owned(), source })?;
     Ok(kind.is_some())
 }
 
 /// Reads an icon and checks that it is one.
-fn check(package: &OpenedPackage, path: &str) -> Result<(Format, Vec<u8>), IconProblem> {
+fn check(package: Material<'_>, path: &str) -> Result<(Format, Vec<u8>), IconProblem> {
     let unreadable = |error: crate::reader::ReadError| IconProblem::Unreadable { reason: error.to_string() };
     match package.files.kind(path).map_err(unreadable)? {
         None => return Err(IconProblem::Missing),

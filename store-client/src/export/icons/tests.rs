@@ -29,7 +29,7 @@ impl Package {
 
     /// The paths of the files that an icon is exported as, and the problems.
     fn find(&self, icon: &str) -> (Vec<String>, Vec<IconProblem>) {
-        let found = find(&self.opened, icon).unwrap();
+        let found = find(Material::of(&self.opened), icon).unwrap();
         let files = match found.icon {
             Icon::Exported { files, .. } => files.iter().map(|file| file.export.path.to_string()).collect(),
             Icon::OfTheme(name) => vec![format!("theme:{name}")],
