@@ -156,6 +156,7 @@ impl Plan {
             parallel: available_parallelism().unwrap_or(NonZeroUsize::MIN),
             search_path: &search_path(),
             debian: &debian_request(project, lock, self.architecture, context)?,
+            sources: &context.xdg()?.cache.join("pack/sources"),
         };
         let mut progress = PartsProgress::new(&context.terminal);
         let built = parts::build(&request, lock, &mut progress);

@@ -1,6 +1,6 @@
 //! `pack sbom`: what a package is made of, as the document of SPDX 2.3 that it carries, word for word.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use pack_builder::sbom;
@@ -29,7 +29,7 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
 }
 
 /// A document that a package carries.
-pub fn document(target: &PathBuf, path: &str, context: &Context) -> Result<String, Failure> {
+pub fn document(target: &Path, path: &str, context: &Context) -> Result<String, Failure> {
     let failed = || Failure::new(format!("cannot read `{path}` of `{}`", shown(target)));
     let package = open_file_or_installed(target, context)?;
     let opened = package_reader::opened(package);

@@ -207,7 +207,7 @@ impl Side {
         let mut nodes = BTreeMap::new();
         tree::walk(&reader, &mut |visit| -> Result<(), TreeError> {
             if let Visit::Enter { path, node } | Visit::Leaf { path, node } = visit {
-                nodes.insert(path.to_vec(), node.clone());
+                nodes.insert(path.to_vec(), *node);
             }
             Ok(())
         })

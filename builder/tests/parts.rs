@@ -76,6 +76,7 @@ impl Workshop {
             source_date_epoch: 1_000_000_000,
             parallel: NonZeroUsize::new(3).unwrap(),
             search_path: OsStr::new("/usr/local/bin:/usr/bin:/bin"),
+            sources: &cache.with_file_name("parts-sources-cache"),
             debian: &debian::Request::new(Vec::new(), cache, Architecture::HOST, SystemTime::now()),
         };
         parts::build(&request, &lock, steps)

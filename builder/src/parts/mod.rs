@@ -27,7 +27,7 @@ use crate::debian::{self, StagedPackage};
 use crate::files::{self, FileError, Transfer};
 use crate::plugins::{self, Recipe};
 use crate::project::{BuildLock, Project, WorkFolders};
-use crate::sources;
+use crate::sources::{self, Fetched};
 
 mod error;
 pub(crate) mod fileset;
@@ -62,6 +62,8 @@ pub struct Request<'a> {
     pub search_path: &'a OsStr,
     /// Where stage-packages come from; names and architecture in it are not looked at.
     pub debian: &'a debian::Request,
+    /// A folder for downloaded sources; made where it is missing, kept between builds.
+    pub sources: &'a Path,
 }
 
 /// What a build left.
@@ -133,7 +135,7 @@ impl Build<'_> {
         let target = setting.folders.source();
         let folder = within(setting.part, &target);
         let default = || {
-            sources::fetch(self.request.project, setting.part, &target)?;
+            fetch(setting, &target)?;
             recipe(setting, &folder)?
                 .pull?
                 .iter()
@@ -208,6 +210,18 @@ fn within(part: &Part, folder: &Path) -> PathBuf {
         Some(inner) => folder.join(inner.as_str()),
         None => folder.to_path_buf(),
     }
+}
+
+/// Fetches the source of a part into the folder `target`.
+fn fetch(setting: &Setting<'_>, target: &Path) -> Result<Option<Fetched>, StepError> {
+    let Setting { request, part, .. } = setting;
+    let wanted = sources::Request { project: request.project, part, cache: request.sources };
+    let fetched = sources::fetch(&wanted, target, &mut |_, _| ())?;
+    let project = request.project.folder().to_string_lossy();
+    for command in sources::git::commands(part, &project) {
+        job::run(setting, Step::Pull, &command, target)?;
+    }
+    Ok(fetched.or(sources::git::finish(part, target)?))
 }
 
 /// What the plugin of a part does, whose commands run in `folder`.

@@ -1,15 +1,55 @@
 //! Fetches the source of a part: what its pull step does without a script.
 //!
-//! [`fetch`] fills an empty folder; what it fetched, and what that hashes to, it returns.
+//! | kind | module | |
+//! |---|---|---|
+//! | a folder of the project | [`folder`] | copied, without what builds make |
+//! | a tar or zip archive | [`archive`] | downloaded where it is not a file of the project ([`download`]), its checksum checked, unpacked |
+//! | a Debian package | [`archive`] | in the same way, its files |
+//! | a git repository | [`git`] | cloned by git itself, in the sandbox of the step |
+//!
+//! Archives are anybody's: they are unpacked by descriptors, out of a folder of their own nothing leads ([`beneath`]).
 
-use std::io;
-use std::path::Path;
+mod archive;
+mod beneath;
+mod download;
+mod folder;
+pub mod git;
 
-use pack_schemas::manifest::{Part, SourceType};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use pack_schemas::manifest::{Checksum, DigestAlgorithm, Part, SourceType, is_remote};
 use pack_schemas::text::visible;
+use sha2::{Digest, Sha256, Sha384, Sha512};
 
-use crate::files::{self, FileError, Transfer};
-use crate::project::{Project, WORK_FOLDER};
+use crate::debian::DebianError;
+use crate::files::FileError;
+use crate::project::Project;
+
+pub use download::DownloadError;
+
+/// What to fetch, and with what.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The project.
+    pub project: &'a Project,
+    /// The part.
+    pub part: &'a Part,
+    /// A folder for what is downloaded; made where it is missing, kept between builds, shared by them.
+    pub cache: &'a Path,
+}
+
+/// What was fetched.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// Where from: an address, or a path in the project.
+    pub address: String,
+    /// By algorithm (`sha256`, `gitCommit`…): what it hashes to, in hexadecimal digits; nothing of a folder, whose content is
+    /// what counts.
+    pub digest: BTreeMap<String, String>,
+}
 
 /// Why a source cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -37,40 +77,165 @@ pub enum SourceError {
         /// The source as the manifest names it.
         source_folder: String,
     },
+    /// The source is a folder, and was to be a file.
+    #[error("the source `{}` is not a file", visible(.source_folder))]
+    NoFile {
+        /// The source as the manifest names it.
+        source_folder: String,
+    },
+    /// What is at an address cannot be had.
+    #[error("cannot download `{}`", visible(.address))]
+    Download {
+        /// The address.
+        address: String,
+        /// Why.
+        source: DownloadError,
+    },
+    /// A file is not the one that the manifest means.
+    #[error("`{}` is not what `source-checksum` says: it has {algorithm}/{found}", visible(.address))]
+    Checksum {
+        /// The address or path.
+        address: String,
+        /// The algorithm.
+        algorithm: &'static str,
+        /// What it hashes to.
+        found: String,
+    },
+    /// An archive cannot be unpacked.
+    #[error("cannot unpack `{}`{}", visible(.address), .entry.as_ref().map(|entry| format!(", at `{}`", visible(entry))).unwrap_or_default())]
+    Unpack {
+        /// The archive.
+        address: String,
+        /// The entry at which it failed, where there is one.
+        entry: Option<String>,
+        /// Why.
+        source: io::Error,
+    },
+    /// A Debian package cannot be unpacked.
+    #[error("cannot unpack `{}`", visible(.address))]
+    Debian {
+        /// The package.
+        address: String,
+        /// Why.
+        source: DebianError,
+    },
+    /// What git has cloned is not in order.
+    #[error("the git repository `{}`: {problem}", visible(.address))]
+    Git {
+        /// The repository.
+        address: String,
+        /// What is wrong.
+        problem: String,
+    },
 }
 
-/// Fetches the source of `part` into `target`, a folder that is empty. A part without a source has nothing to fetch.
+/// How far the fetching is: bytes, and bytes in all where that is known.
+pub type Progress<'a> = dyn FnMut(u64, Option<u64>) + 'a;
+
+/// Fetches the source of a part into `target`, a folder that is empty: all kinds but git repositories, for which
+/// [`git::commands`] and [`git::finish`] are. Nothing for a part without a source.
 ///
 /// # Errors
 /// [`SourceError`]; `target` may then hold a part of the source.
-pub fn fetch(project: &Project, part: &Part, target: &Path) -> Result<(), SourceError> {
-    match (&part.source, part.source_kind()) {
-        (Some(source), Some(SourceType::Local)) => copy_folder(project, source, target),
-        (Some(source), _) => Err(SourceError::NoFolder { source_folder: source.clone() }),
-        (None, _) => Ok(()),
+pub fn fetch(
+    request: &Request<'_>,
+    target: &Path,
+    progress: &mut Progress<'_>,
+) -> Result<Option<Fetched>, SourceError> {
+    let (Some(source), Some(kind)) = (&request.part.source, request.part.source_kind()) else {
+        return Ok(None);
+    };
+    let digest = match kind {
+        SourceType::Local => folder::copy(request.project, source, target).map(|()| BTreeMap::new())?,
+        SourceType::Git => return Ok(None),
+        SourceType::Tar | SourceType::Zip | SourceType::Deb => {
+            let (path, digest) = obtain(request, source, progress)?;
+            archive::unpack(source, &path, kind, target)?;
+            digest
+        }
+    };
+    Ok(Some(Fetched { address: source.clone(), digest }))
+}
+
+/// An archive as a file, checked.
+fn obtain(
+    request: &Request<'_>,
+    source: &str,
+    progress: &mut Progress<'_>,
+) -> Result<(PathBuf, BTreeMap<String, String>), SourceError> {
+    let checksum = request.part.source_checksum.as_ref();
+    if let Some(checksum) = checksum.filter(|_| is_remote(source)) {
+        let path = download::download(source, checksum, request.cache, progress);
+        let path = path.map_err(|error| match error {
+            DownloadError::Altered { found } => altered(source, checksum, found),
+            error => SourceError::Download { address: source.to_owned(), source: error },
+        })?;
+        return Ok((path, digest_of(checksum)));
+    }
+    // The manifest's check lets no address pass without a checksum.
+    let path = folder::inside(request.project, source)?;
+    if !path.is_file() {
+        return Err(SourceError::NoFile { source_folder: source.to_owned() });
+    }
+    let sha256 = Checksum { algorithm: DigestAlgorithm::Sha256, digest: String::new() };
+    let wanted = checksum.unwrap_or(&sha256);
+    let found = hash_file(&path, wanted.algorithm).map_err(|error| FileError::at("read", &path, error))?;
+    match checksum {
+        Some(checksum) if checksum.digest != found => Err(altered(source, checksum, found)),
+        _ => Ok((path, digest_of(&Checksum { algorithm: wanted.algorithm, digest: found }))),
     }
 }
 
-/// Copies a folder of the project; of the project's own folder all but what builds make.
-fn copy_folder(project: &Project, source: &str, target: &Path) -> Result<(), SourceError> {
-    let outside = || SourceError::Outside { source_folder: source.to_owned() };
-    let folder = project
-        .folder()
-        .join(source)
-        .canonicalize()
-        .map_err(|error| SourceError::Missing { source_folder: source.to_owned(), source: error })?;
-    let inside = folder.strip_prefix(project.folder()).map_err(|_| outside())?;
-    if inside.starts_with(WORK_FOLDER) {
-        return Err(outside());
+fn altered(source: &str, checksum: &Checksum, found: String) -> SourceError {
+    SourceError::Checksum { address: source.to_owned(), algorithm: checksum.algorithm.as_str(), found }
+}
+
+fn digest_of(checksum: &Checksum) -> BTreeMap<String, String> {
+    BTreeMap::from([(checksum.algorithm.as_str().to_owned(), checksum.digest.clone())])
+}
+
+fn hash_file(path: &Path, algorithm: DigestAlgorithm) -> io::Result<String> {
+    let mut hasher = Hasher::new(algorithm);
+    let (mut file, mut buffer) = (File::open(path)?, vec![0; 256 << 10]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finish()),
+            count => hasher.update(&buffer[..count]),
+        }
     }
-    if !folder.is_dir() {
-        return Err(SourceError::NoFolder { source_folder: source.to_owned() });
+}
+
+/// One of the algorithms of a checksum.
+#[derive(Clone)]
+enum Hasher {
+    Sha256(Sha256),
+    Sha384(Sha384),
+    Sha512(Sha512),
+}
+
+impl Hasher {
+    fn new(algorithm: DigestAlgorithm) -> Hasher {
+        match algorithm {
+            DigestAlgorithm::Sha256 => Hasher::Sha256(Sha256::new()),
+            DigestAlgorithm::Sha384 => Hasher::Sha384(Sha384::new()),
+            DigestAlgorithm::Sha512 => Hasher::Sha512(Sha512::new()),
+        }
     }
-    let is_root = inside.as_os_str().is_empty();
-    let made = |path: &Path| {
-        is_root
-            && path.components().count() == 1
-            && (path == Path::new(WORK_FOLDER) || path.extension().is_some_and(|ending| ending == "pkg"))
-    };
-    Ok(files::transfer_tree(&folder, target, Transfer::Copy, |path| !made(path))?)
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Hasher::Sha256(hasher) => hasher.update(bytes),
+            Hasher::Sha384(hasher) => hasher.update(bytes),
+            Hasher::Sha512(hasher) => hasher.update(bytes),
+        }
+    }
+
+    /// Lower-case hexadecimal digits.
+    fn finish(self) -> String {
+        match self {
+            Hasher::Sha256(hasher) => hex::encode(hasher.finalize()),
+            Hasher::Sha384(hasher) => hex::encode(hasher.finalize()),
+            Hasher::Sha512(hasher) => hex::encode(hasher.finalize()),
+        }
+    }
 }
