@@ -35,6 +35,7 @@ mod permissions;
 mod planning;
 mod plugs;
 mod project;
+mod rebuild;
 mod remove;
 mod run;
 mod sbom;

@@ -75,3 +75,48 @@ fn what_is_no_package_is_told_as_such() {
     let steering = err(&fail(world.pack(["verify", "\u{1b}[2Jx"]), 1));
     assert!(steering.contains("\\u{1b}[2Jx") && !steering.contains('\u{1b}'), "{steering:?}");
 }
+
+/// A project whose build depends on what is in `word`.
+fn project_of_word(world: &World, word: &str) {
+    world.write(
+        "project/pack.yaml",
+        "name: hello\nversion: '1'\nbase: none\nparts: {a: {plugin: dump, source: files}}\n",
+    );
+    world.write("project/files/word", word);
+    world.write("project/files/other", "other");
+}
+
+#[test]
+fn a_package_that_is_built_anew_is_the_same_and_a_difference_is_named() {
+    let world = World::with_key();
+    let cache = world.write("cache/pack/x", "").parent().unwrap().to_owned();
+    let verify = |arguments: &[&str]| {
+        let mut command = world.pack(arguments);
+        command.env("XDG_CACHE_HOME", cache.parent().unwrap());
+        command
+    };
+    project_of_word(&world, "one");
+    succeed(world.pack(["build", "project", "-o", "a.pkg"]));
+    let told = out(&succeed(verify(&["verify", "a.pkg", "--rebuild", "project"])));
+    assert!(told.ends_with("built anew: the same, byte by byte\n"), "{told}");
+    project_of_word(&world, "two");
+    let told = out(&fail(verify(&["verify", "a.pkg", "--rebuild", "project"]), 1));
+    assert!(told.contains("built anew: not the same"), "{told}");
+    assert!(told.contains("~ word: content, from byte 0 on") && !told.contains("other"), "{told}");
+    let json = out(&fail(verify(&["verify", "a.pkg", "--rebuild", "project", "--json"]), 1));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["rebuild"]["files"][0]["path"], "word");
+    world.write("other/pack.yaml", "name: other\nversion: '1'\nbase: none\n");
+    let told = err(&fail(verify(&["verify", "a.pkg", "--rebuild", "other"]), 1));
+    assert!(told.contains("it is the project of `other`"), "{told}");
+    world.write("project/files/word", "two");
+    world.write(
+        "project/pack.yaml",
+        "name: hello\nversion: '1'\nbase: none\nparts: {a: {plugin: nil, override-build: 'false'}}\n",
+    );
+    let told = err(&fail(verify(&["verify", "a.pkg", "--rebuild", "project"]), 1));
+    assert!(told.contains("cannot build `project` anew") && told.contains("override-build"), "{told}");
+    let left = fs::read_dir(&cache).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("rebuild-")), "{left:?}");
+}

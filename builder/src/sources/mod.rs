@@ -157,6 +157,14 @@ pub fn fetch(
     Ok(Some(Fetched { address: source.clone(), digest }))
 }
 
+/// Copies a project as it is, without what builds make in it, into an empty folder.
+///
+/// # Errors
+/// [`SourceError`]; `target` may then hold a part of it.
+pub fn copy_project(project: &Project, target: &Path) -> Result<(), SourceError> {
+    folder::copy(project, ".", target)
+}
+
 /// An archive as a file, checked.
 fn obtain(
     request: &Request<'_>,
