@@ -12,7 +12,7 @@ run="ca-certificates dpkg xz-utils"
 # compare with, a tracer, an X server and tools to look at its windows, a Redis client, a terminal emulator, the checker of
 # desktop entries, an app that maps files; message buses, what pack filters them with, and
 # clients; sound servers; a user's service manager; networks and compositors to be shown to apps.
-test="squashfs-tools squashfs-tools-ng squashfuse attr e2fsprogs bubblewrap strace xvfb x11-utils x11-apps xauth
+test="squashfs-tools squashfs-tools-ng squashfuse 7zip attr e2fsprogs bubblewrap strace xvfb x11-utils x11-apps xauth
   redis-tools tmux desktop-file-utils util-linux mount procps python3 openssh-client gpg-agent gpgconf cups-daemon cups-client openssh-server
   curl wayland-utils weston gtk-3-examples qtbase5-examples chromium
   pulseaudio pulseaudio-utils pipewire pipewire-pulse wireplumber

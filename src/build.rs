@@ -8,7 +8,6 @@ use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::SystemTime;
 
@@ -89,6 +88,7 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
     };
     lint::check_build(&built.prime, project.manifest(), plan.architecture, arguments.strict, context)?;
     let signers: Vec<_> = key.iter().map(SecretKey::signing).collect();
+    let blocks = project.work().root().join("blocks");
     let request = assemble::Request {
         prime: &built.prime,
         manifest: project.manifest(),
@@ -96,6 +96,8 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
         source_date_epoch: plan.epoch,
         keys: &signers,
         output,
+        blocks: Some(&blocks),
+        parallel: available_parallelism().unwrap_or(NonZeroUsize::MIN),
     };
     let assembled = pack(&request, &context.terminal)?;
     report(&assembled, output, key.as_ref(), context);
@@ -230,12 +232,10 @@ fn pack(request: &assemble::Request<'_>, terminal: &Terminal) -> Result<Assemble
     if bar.is_hidden() {
         terminal.say("packing");
     }
-    let shown_bar = bar.clone();
-    let sink = Arc::new(move |progress: pack_builder::image::Progress| {
-        shown_bar.set_length(progress.total_bytes);
-        shown_bar.set_position(progress.bytes);
+    let assembled = assemble(request, &mut |progress| {
+        bar.set_length(progress.total_bytes);
+        bar.set_position(progress.bytes);
     });
-    let assembled = assemble(request, sink);
     bar.finish_and_clear();
     assembled.map_err(|error| assemble_failure(&error, request.output))
 }

@@ -8,6 +8,9 @@
 //!   base       start of a trivial app on a base, at /app and merged: beside the host's /usr
 //!   sandbox    what the sandbox costs beyond its namespaces
 //!   build      build of the tree: beside mksquashfs
+//!   image      both of the following
+//!   image-tree      writing the tree's image at two levels, and again after a change: beside mksquashfs
+//!   image-million   writing the image of a million small files: beside mksquashfs
 //!   mount      all of the following
 //!   walk       find(1) over the tree, warm and cold
 //!   read       every file of the tree, warm, cold, cold with two readers
@@ -32,6 +35,7 @@
 
 mod base;
 mod build;
+mod image;
 mod mount;
 mod place;
 mod probe;
@@ -51,8 +55,22 @@ use table::{Verdict, summarise};
 use tree::Tree;
 
 const TOPICS: &[&str] = &[
-    "start", "base", "sandbox", "build", "walk", "read", "random", "python", "million", "memory", "checking",
+    "start",
+    "base",
+    "sandbox",
+    "build",
+    "image-tree",
+    "image-million",
+    "walk",
+    "read",
+    "random",
+    "python",
+    "million",
+    "memory",
+    "checking",
 ];
+/// Topics that `image` stands for.
+const IMAGE: &[&str] = &["image-tree", "image-million"];
 /// Topics that `mount` stands for.
 const MOUNT: &[&str] = &["walk", "read", "random", "python", "million", "memory", "checking"];
 
@@ -69,8 +87,13 @@ fn main() {
     {
         return sandbox::run(rounds.parse().expect("a number"));
     }
+    if let [word, rest @ ..] = arguments.as_slice()
+        && word == "image-write"
+    {
+        return image::run(rest);
+    }
     let (topics, rounds) = parse(&arguments).unwrap_or_else(|word| {
-        eprintln!("usage: compare [{}|mount]… [ROUNDS], not `{word}`", TOPICS.join("|"));
+        eprintln!("usage: compare [{}|image|mount]… [ROUNDS], not `{word}`", TOPICS.join("|"));
         std::process::exit(2)
     });
     in_own_mount_namespace();
@@ -87,8 +110,13 @@ fn main() {
     }
     if topics.iter().any(|topic| !["start", "base", "sandbox"].contains(topic)) {
         let tree = Tree::new(&place);
-        let bench = Bench { place: &place, tree: &tree, rows: Row::possible(&tree) };
-        rows::example(&place, "mount-run");
+        let mounts = topics.iter().any(|topic| MOUNT.contains(topic));
+        if mounts {
+            tree.write_images(&place);
+            rows::example(&place, "mount-run");
+        }
+        let rows = if mounts { Row::possible(&tree) } else { Vec::new() };
+        let bench = Bench { place: &place, tree: &tree, rows };
         for topic in topics {
             verdicts.extend(measure(topic, &bench, rounds));
         }
@@ -113,6 +141,7 @@ fn parse(arguments: &[String]) -> Result<(Vec<&'static str>, Option<usize>), Str
     let (mut wanted, mut rounds) = (Vec::new(), None);
     for argument in arguments {
         match argument.as_str() {
+            "image" => wanted.extend_from_slice(IMAGE),
             "mount" => wanted.extend_from_slice(MOUNT),
             word => match (TOPICS.iter().find(|topic| **topic == word), word.parse()) {
                 (Some(topic), _) => wanted.push(topic),
@@ -129,6 +158,8 @@ fn measure(topic: &str, bench: &Bench<'_>, rounds: Option<usize>) -> Vec<Verdict
     let few = rounds.unwrap_or(5);
     match topic {
         "build" => build::build(bench.place, bench.tree, rounds.unwrap_or(3)),
+        "image-tree" => image::tree(bench.place, bench.tree, rounds.unwrap_or(3)),
+        "image-million" => image::million(bench.place, rounds.unwrap_or(3)),
         "walk" => mount::walk(bench, few),
         "read" => mount::read(bench, few),
         "random" => mount::random(bench, few),

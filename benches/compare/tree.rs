@@ -77,7 +77,6 @@ impl Tree {
         );
         tree.fetch(place);
         tree.unpack(place);
-        tree.write_images(place);
         println!("{}", tree.describe());
         tree
     }
@@ -185,7 +184,8 @@ impl Tree {
         });
     }
 
-    fn write_images(&self, place: &Place) {
+    /// Makes the images that are mounted.
+    pub fn write_images(&self, place: &Place) {
         self.make("fragments.squashfs", |image| {
             let mut write = Command::new("mksquashfs");
             place.run_to_end({

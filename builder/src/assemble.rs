@@ -1,8 +1,10 @@
 //! Makes the `.pkg` file: image, index, envelope, signatures, footer.
 //!
 //! 1. The prime folder is walked; what a package cannot hold is refused before anything is written.
-//! 2. The image is written to a file without a name, beside where the package will be.
-//! 3. The image is cut into spans along its own blocks, each is hashed, and the index is built over them.
+//! 2. The image is written to a file without a name, beside where the package will be; meanwhile it is cut into spans along
+//!    its own blocks, each is hashed, and the index is built over them.
+//! 3. libsquashfs, which has no part in the writing, reads the whole image back, and it is compared with the prime folder as
+//!    it was read: a writer at fault, or a damaged block of an earlier build, ends here.
 //! 4. The envelope (canonical JSON) names the image's length, the index's root, the encoder, the manifest and the
 //!    epoch; each key signs it.
 //! 5. What was written is opened once more as any reader would, its signatures checked.
@@ -11,14 +13,12 @@
 //! Same manifest, same tree, same epoch, same keys: same bytes.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
-use pack_launcher::image::{BlockSource, RawSource, spans};
 use pack_launcher::package::{OpenError, Package};
 use pack_schemas::index::{self, IndexError};
 use pack_schemas::manifest::{CheckError, Manifest};
@@ -31,7 +31,7 @@ use pack_schemas::text::visible;
 
 use crate::content::{self, ContentError};
 use crate::draft::{Draft, Existing};
-use crate::image::{self, ImageError, Plan, ProgressSink};
+use crate::image::{self, ImageError, Options, Plan, ProgressSink, ReadBackError, Written};
 
 /// The epoch of a package where nobody asks for another: 2000-01-01T00:00:00Z. A constant, because anything that
 /// could be looked up (the clock, a file's time, a commit) differs between two builds of the same sources.
@@ -52,6 +52,10 @@ pub struct Request<'a> {
     pub keys: &'a [&'a SigningKey],
     /// Where the package will be, in a folder that exists.
     pub output: &'a Path,
+    /// Folder in which compressed blocks are kept for the next build of the same project. It changes no byte of the package.
+    pub blocks: Option<&'a Path>,
+    /// Threads that compress.
+    pub parallel: NonZeroUsize,
 }
 
 /// A finished package.
@@ -101,9 +105,9 @@ pub enum AssembleError {
         /// The system's answer.
         source: io::Error,
     },
-    /// The new image cannot be read back.
-    #[error("the new image is not in order")]
-    ReadBack(#[from] pack_launcher::image::ImageError),
+    /// The new image is not what the prime folder is.
+    #[error(transparent)]
+    ReadBack(#[from] ReadBackError),
     /// The new image cannot be indexed.
     #[error("the new image cannot be indexed")]
     Index(#[from] IndexError),
@@ -173,14 +177,20 @@ pub fn file_name(manifest: &Manifest, architecture: Architecture) -> String {
 ///
 /// # Errors
 /// [`AssembleError`]; there is then no new file, and one that had its name is untouched.
-pub fn assemble(request: &Request, progress: ProgressSink) -> Result<Assembled, AssembleError> {
+pub fn assemble(request: &Request<'_>, progress: ProgressSink<'_>) -> Result<Assembled, AssembleError> {
     request.manifest.check()?;
     content::check(request.manifest, request.prime)?;
     let plan = Plan::of(request.prime)?;
     let write_error = |source| AssembleError::Write { path: request.output.to_path_buf(), source };
     let draft = Draft::new(request.output, 0o666).map_err(write_error)?;
-    let length = image::write(&plan, draft.file(), request.source_date_epoch, progress)?;
-    let (index, facts) = index_of(draft.file(), length, write_error)?;
+    let options = options(request);
+    let written = image::write(&plan, draft.file(), &options, progress)?;
+    image::read_back(&plan, &written, draft.file(), &options).inspect_err(|_| {
+        // If a kept block was to blame, the next build makes it anew.
+        options.blocks.into_iter().for_each(image::discard_blocks);
+    })?;
+    let (index, facts) = index_of(&written, &options)?;
+    let length = written.length;
     let envelope = envelope(request, facts);
     let tail = Tail::new(&index, &envelope, request.keys)?;
     draft.file().write_all_at(&tail.bytes, length).map_err(write_error)?;
@@ -197,24 +207,28 @@ pub fn assemble(request: &Request, progress: ProgressSink) -> Result<Assembled, 
     })
 }
 
+/// How the manifest wants the image.
+fn options<'a>(request: &Request<'a>) -> Options<'a> {
+    let compression = request.manifest.compression;
+    Options {
+        epoch: request.source_date_epoch,
+        level: compression.level.number(),
+        block_size: compression.block_size.bytes(),
+        parallel: request.parallel,
+        blocks: request.blocks,
+    }
+}
+
 /// The index over an image, and what the envelope says of both.
-fn index_of(
-    file: &File,
-    length: u64,
-    write_error: impl Fn(io::Error) -> AssembleError,
-) -> Result<(Vec<u8>, Image), AssembleError> {
-    let file = file.try_clone().map_err(write_error)?;
-    let source: Arc<dyn BlockSource> = Arc::new(RawSource::new(file, length));
-    // Hashing takes a hundredth of the time of compressing, so it has no progress of its own.
-    let spans = spans::hash(&source, &mut |_| ())?;
-    let (index, index_root) = index::build(&spans)?;
+fn index_of(written: &Written, options: &Options<'_>) -> Result<(Vec<u8>, Image), AssembleError> {
+    let (index, index_root) = index::build(&written.spans)?;
     let facts = Image {
-        length,
-        spans: spans.len() as u64,
+        length: written.length,
+        spans: written.spans.len() as u64,
         index_root,
         encoder: image::encoder(),
-        level: image::LEVEL,
-        block_size: image::BLOCK_SIZE,
+        level: options.level.into(),
+        block_size: options.block_size,
     };
     Ok((index, facts))
 }

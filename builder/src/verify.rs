@@ -164,7 +164,7 @@ fn read_tree(package: &Arc<Package>, progress: &mut dyn FnMut(u64)) -> Result<(u
                 read_file(&reader, node, &mut buffer).map_err(read_error)?;
             }
             content_bytes = content_bytes.saturating_add(file.size);
-            // Files lie in the image in the order of the walk, so where this one began is how far the reading has come.
+            // Files lie in the image much as the walk comes by them: where this one began is how far the reading has come.
             progress(length.saturating_add(file.blocks.min(length)));
         }
         Ok(())

@@ -4,21 +4,20 @@ mod common;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use common::*;
-use pack_builder::image::{self, ImageError, Plan};
+use pack_builder::image::{self, ImageError, Options, Plan};
 use tempfile::TempDir;
 
 fn write_image(folder: &Path, output: &Path) {
     let file = File::options().read(true).write(true).create_new(true).open(output).unwrap();
-    image::write(&Plan::of(folder).unwrap(), &file, EPOCH, no_progress()).unwrap();
+    write_to(folder, &file, &options()).unwrap();
 }
 
 fn run(command: &mut Command) -> String {
@@ -134,7 +133,7 @@ fn another_epoch_gives_another_image() {
     fs::create_dir(scratch.path().join("source")).unwrap();
     let plan = Plan::of(&scratch.path().join("source")).unwrap();
     let file = tempfile::tempfile().unwrap();
-    image::write(&plan, &file, u32::MAX, no_progress()).unwrap();
+    image::write(&plan, &file, &Options { epoch: u32::MAX, ..options() }, &mut |_| ()).unwrap();
     let mut time = [0; 4];
     file.read_exact_at(&mut time, 8).unwrap();
     assert_eq!(time, [0xff; 4]);
@@ -148,10 +147,13 @@ fn the_encoder_that_is_named_is_the_one_that_compresses() {
     // This program itself: real content, on which versions of zstd differ.
     let program = fs::read(std::env::current_exe().unwrap()).unwrap();
     fs::write(source.join("program"), &program[..BLOCK]).unwrap();
-    let image = image_of(&source);
-    let block = zstd::bulk::compress(&program[..BLOCK], image::LEVEL).unwrap();
-    assert_eq!(&image[96..96 + block.len()], block);
-    assert!(image::encoder().ends_with(&format!(" zstd {}", zstd::zstd_safe::version_string())));
+    // The options of the compressor follow the superblock where the level is not the one that readers assume.
+    for (level, at) in [(15, 96), (1, 102), (19, 102)] {
+        let image = image_with(&source, &Options { level, ..options() });
+        let block = zstd::bulk::compress(&program[..BLOCK], level.into()).unwrap();
+        assert_eq!(&image[at..at + block.len()], block, "{level}");
+    }
+    assert_eq!(image::encoder(), format!("pack 1 zstd {}", zstd::zstd_safe::version_string()));
     // Neither library is loaded with the program.
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     assert!(!maps.contains("libsquashfs") && !maps.contains("libzstd"), "{maps}");
@@ -163,15 +165,13 @@ fn progress_reaches_the_total() {
     let source = scratch.path().join("source");
     write_sample(&source, false);
     let plan = Plan::of(&source).unwrap();
-    let seen = Arc::new(Mutex::new(Vec::<image::Progress>::new()));
-    let sink = Arc::clone(&seen);
+    let mut seen = Vec::<image::Progress>::new();
     let file = tempfile::tempfile().unwrap();
-    image::write(&plan, &file, EPOCH, Arc::new(move |now| sink.lock().unwrap().push(now))).unwrap();
-    let seen = seen.lock().unwrap();
+    image::write(&plan, &file, &options(), &mut |now| seen.push(now)).unwrap();
     let last = seen.last().unwrap();
     assert_eq!((last.bytes, last.entries), (plan.total_bytes(), plan.entries()));
     assert!(seen.windows(2).all(|pair| pair[0].bytes <= pair[1].bytes && pair[0].entries <= pair[1].entries));
-    assert!(seen.windows(2).all(|pair| pair[1].bytes - pair[0].bytes <= BLOCK as u64));
+    assert!(seen.len() > 20, "{}", seen.len());
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn a_file_or_folder_that_cannot_be_read_fails_with_its_path() {
     fs::set_permissions(secret.join("key"), fs::Permissions::from_mode(0o000)).unwrap();
     let file = tempfile::tempfile().unwrap();
     let plan = Plan::of(scratch.path()).unwrap();
-    match image::write(&plan, &file, EPOCH, no_progress()) {
+    match image::write(&plan, &file, &options(), &mut |_| ()) {
         Err(ImageError::Read { path, .. }) => assert_eq!(path, secret.join("key")),
         other => panic!("{other:?}"),
     }
@@ -218,7 +218,7 @@ fn an_error_in_the_middle_of_reading_fails_with_the_path() {
     let memory = format!("/proc/{}/mem", std::process::id());
     run(Command::new("mount").args(["--bind", &memory]).arg(scratch.path().join("file")));
     let file = tempfile::tempfile().unwrap();
-    let result = image::write(&Plan::of(scratch.path()).unwrap(), &file, EPOCH, no_progress());
+    let result = write_to(scratch.path(), &file, &options());
     run(Command::new("umount").arg(scratch.path().join("file")));
     match result {
         Err(ImageError::Read { path, source }) => {
@@ -240,24 +240,23 @@ fn a_file_that_changes_while_it_is_read_fails_with_its_path() {
         for during in [false, true] {
             let scratch = TempDir::new().unwrap();
             let path = scratch.path().join("file");
-            fs::write(&path, noise(4 * BLOCK, 1)).unwrap();
+            // More than is read ahead of the first progress.
+            fs::write(&path, noise(32 * BLOCK, 1)).unwrap();
             // The clock of file times is coarse: a change a moment later could bear the same time.
             File::open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
             let plan = Plan::of(scratch.path()).unwrap();
-            let target = path.clone();
-            let done = Mutex::new(false);
-            let sink = Arc::new(move |_: image::Progress| {
-                let mut done = done.lock().unwrap();
-                if during && !*done {
-                    change(&target);
-                    *done = true;
+            let mut done = false;
+            let mut sink = |_: image::Progress| {
+                if during && !std::mem::replace(&mut done, true) {
+                    change(&path);
                 }
-            });
+            };
             if !during {
                 change(&path);
             }
             let file = tempfile::tempfile().unwrap();
-            let result = image::write(&plan, &file, EPOCH, sink);
+            let options = Options { parallel: NonZeroUsize::MIN, ..options() };
+            let result = image::write(&plan, &file, &options, &mut sink);
             match result {
                 Err(ImageError::Changed { path: named }) => assert_eq!(named, path),
                 // Other content of the same size, written before the file is read at all, is just the content.
@@ -280,7 +279,7 @@ fn a_file_that_became_something_else_is_not_followed() {
         let plan = Plan::of(scratch.path()).unwrap();
         fs::remove_file(&path).unwrap();
         replace(&path);
-        let result = image::write(&plan, &tempfile::tempfile().unwrap(), EPOCH, no_progress());
+        let result = image::write(&plan, &tempfile::tempfile().unwrap(), &options(), &mut |_| ());
         assert!(
             matches!(&result, Err(ImageError::Changed { path: named } | ImageError::Read { path: named, .. }) if *named == path),
             "{result:?}"
@@ -314,21 +313,6 @@ fn what_a_package_cannot_hold_is_refused_with_its_path() {
 }
 
 #[test]
-fn names_and_targets_that_are_not_utf_8_are_refused() {
-    let odd = std::ffi::OsStr::from_bytes(b"caf\xe9");
-    let scratch = TempDir::new().unwrap();
-    fs::write(scratch.path().join(odd), "").unwrap();
-    assert!(matches!(Plan::of(scratch.path()), Err(ImageError::NotUtf8 { what: "the name", .. })));
-    let scratch = TempDir::new().unwrap();
-    symlink(odd, scratch.path().join("link")).unwrap();
-    assert!(matches!(Plan::of(scratch.path()), Err(ImageError::NotUtf8 { what: "the target", .. })));
-    // The path of the folder itself is no part of the image.
-    let scratch = TempDir::new().unwrap();
-    fs::create_dir(scratch.path().join(odd)).unwrap();
-    assert!(!image_of(&scratch.path().join(odd)).is_empty());
-}
-
-#[test]
 fn only_a_folder_can_be_packed() {
     let scratch = TempDir::new().unwrap();
     fs::write(scratch.path().join("file"), "").unwrap();
@@ -358,7 +342,7 @@ fn a_full_disk_is_an_error() {
     run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "none"]).arg(&small));
     fs::write(source.join("file"), noise(8 << 20, 1)).unwrap();
     let file = File::options().read(true).write(true).create_new(true).open(small.join("image")).unwrap();
-    let result = image::write(&Plan::of(&source).unwrap(), &file, EPOCH, no_progress());
+    let result = write_to(&source, &file, &options());
     drop(file);
     run(Command::new("umount").arg(&small));
     assert!(matches!(result, Err(ImageError::Write { .. })), "{result:?}");

@@ -616,8 +616,10 @@ fn a_package_is_judged_as_its_folder_without_unpacking_it() {
         source_date_epoch: 1,
         keys: &[],
         output: &output,
+        blocks: None,
+        parallel: std::num::NonZeroUsize::MIN,
     };
-    assemble::assemble(&request, Arc::new(|_| ())).unwrap();
+    assemble::assemble(&request, &mut |_| ()).unwrap();
     let package = Arc::new(Package::open_path(&output).unwrap());
     fs::remove_file(&output).unwrap();
     let files = Listing::of_package(&package).unwrap();

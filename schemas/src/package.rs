@@ -115,7 +115,7 @@ pub struct Image {
     pub spans: u64,
     /// Hash of the root page of the index.
     pub index_root: Hash,
-    /// Program and version that compressed the image, such as `libsquashfs 1.2.0 zstd 1.5.4`.
+    /// What wrote and compressed the image, with all versions that its bytes depend on, such as `pack 1 zstd 1.5.7`.
     pub encoder: String,
     /// Compression level.
     pub level: i32,

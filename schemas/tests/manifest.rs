@@ -54,6 +54,9 @@ base: none
 rootfs: merged
 architectures: [amd64, arm64]
 grade: devel
+compression:
+  level: 19
+  block-size: 256K
 environment:
   PATH: $PACK/bin:$PATH
   _x1: ""
@@ -104,6 +107,8 @@ parts:
     assert_eq!(manifest.plugs[&names("content")].attributes["deep"]["a"]["b"][0], 1);
     assert_eq!(manifest.parts[&names("one")].plugin, Plugin::Dump);
     assert_eq!(manifest.parts[&names("two")].prime, ["usr/**/*.so"]);
+    let compression = manifest.compression;
+    assert_eq!((compression.level.number(), compression.block_size.bytes()), (19, 256 << 10));
     assert_eq!(manifest.check(), Ok(()));
     let json = serde_json::to_vec(&manifest).unwrap();
     assert_eq!(serde_json::from_slice::<Manifest>(&json).unwrap(), manifest);
@@ -114,6 +119,9 @@ fn the_least_manifest_has_the_defaults() {
     let manifest = with("").unwrap();
     assert_eq!(manifest.rootfs, RootFs::App);
     assert!(manifest.apps.is_empty() && manifest.architectures.is_empty());
+    // What a manifest does not say stands in no envelope.
+    assert!(manifest.compression.is_usual());
+    assert!(!serde_json::to_string(&manifest).unwrap().contains("compression"));
 }
 
 #[test]
@@ -366,6 +374,13 @@ fn contents_are_checked() {
         ("plugs:\n  a: {b: .nan}\n".into(), (2, 10), "has no value"),
         ("plugs:\n  a: {b: {c: {d: {e: {f: g}}}}}\n".into(), (2, 26), "nested deeper"),
         ("plugs:\n  a: {b: [x, \"y\\n\"]}\n".into(), (2, 14), "control character"),
+        ("compression: {level: 0}\n".into(), (1, 22), "zstd has no level 0"),
+        ("compression: {level: 23}\n".into(), (1, 22), "1, the fastest, to 22"),
+        ("compression: {level: '3'}\n".into(), (1, 22), "`level` has to be a whole number"),
+        ("compression: {block-size: 100K}\n".into(), (1, 27), "`100K` is no block size"),
+        ("compression: {algorithm: xz}\n".into(), (1, 26), "algorithm `xz` is not supported"),
+        ("compression: xz\n".into(), (1, 14), "has to be a map of keys"),
+        ("compression: {leval: 3}\n".into(), (1, 15), "unknown key `leval`"),
         ("base: hello\n".into(), (0, 0), ""),
         ("parts:\n  a: {plugin: dump}\n".into(), (2, 3), "no `source` to copy"),
         ("parts:\n  a: {plugin: nil, source: /etc}\n".into(), (2, 28), "inside the project"),

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use pack_builder::assemble::{DEFAULT_EPOCH, Request, assemble};
 use pack_builder::keys::KeyFolder;
@@ -39,8 +38,10 @@ pub fn package(world: &World, name: &str, signed: bool) -> PathBuf {
             source_date_epoch: DEFAULT_EPOCH,
             keys,
             output: &output,
+            blocks: None,
+            parallel: std::num::NonZeroUsize::MIN,
         },
-        Arc::new(|_| ()),
+        &mut |_| (),
     )
     .unwrap();
     output

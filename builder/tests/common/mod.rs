@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 use pack_builder::assemble::{AssembleError, Assembled, Request, assemble};
-use pack_builder::image::{self, ProgressSink};
+use pack_builder::image::{self, ImageError, Options, Plan, Written};
 use pack_launcher::package::{OpenError, Package};
 use pack_schemas::index::Span;
 use pack_schemas::manifest::Manifest;
@@ -23,11 +23,12 @@ use pack_schemas::package::{Envelope, FORMAT_VERSION, Footer, Image, canonical_j
 pub const EPOCH: u32 = 1_000_000_000;
 
 /// A block of a file, in bytes.
-pub const BLOCK: usize = image::BLOCK_SIZE as usize;
+pub const BLOCK: usize = 128 << 10;
 
-/// Progress that nobody looks at.
-pub fn no_progress() -> ProgressSink {
-    Arc::new(|_| ())
+/// An image as it is usual, but for a level that takes less time.
+pub fn options() -> Options<'static> {
+    let parallel = std::thread::available_parallelism().unwrap();
+    Options { epoch: EPOCH, level: 3, block_size: BLOCK as u32, parallel, blocks: None }
 }
 
 /// Bytes that do not compress, the same for the same seed.
@@ -143,14 +144,26 @@ pub fn normalised(tree: &BTreeMap<PathBuf, Node>, epoch: u32) -> BTreeMap<PathBu
     tree.iter().map(|(path, node)| (path.clone(), normal(node))).collect()
 }
 
+/// Writes the image of a folder to a file.
+pub fn write_to(folder: &Path, file: &File, options: &Options<'_>) -> Result<(Plan, Written), ImageError> {
+    let plan = Plan::of(folder)?;
+    let written = image::write(&plan, file, options, &mut |_| ())?;
+    Ok((plan, written))
+}
+
 /// Writes the image of a folder into memory.
-pub fn image_of(folder: &Path) -> Vec<u8> {
-    let plan = image::Plan::of(folder).unwrap();
+pub fn image_with(folder: &Path, options: &Options<'_>) -> Vec<u8> {
     let file = tempfile::tempfile().unwrap();
-    let length = image::write(&plan, &file, EPOCH, no_progress()).unwrap();
-    let mut bytes = vec![0; length as usize];
+    let (_, written) = write_to(folder, &file, options).unwrap();
+    let mut bytes = vec![0; written.length as usize];
     file.read_exact_at(&mut bytes, 0).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), written.length);
     bytes
+}
+
+/// Writes the image of a folder into memory, as usual.
+pub fn image_of(folder: &Path) -> Vec<u8> {
+    image_with(folder, &options())
 }
 
 /// Whether this is the second run of a test, in the surroundings that [`rerun`] gave it.
@@ -220,8 +233,10 @@ pub fn assemble_to(folder: &Path, output: &Path, keys: &[&SigningKey]) -> Result
         source_date_epoch: EPOCH,
         keys,
         output,
+        blocks: None,
+        parallel: std::thread::available_parallelism().unwrap(),
     };
-    assemble(&request, no_progress())
+    assemble(&request, &mut |_| ())
 }
 
 /// A package, properly indexed and signed, around any bytes that are to be its image: what a hostile publisher can make.
@@ -251,7 +266,7 @@ pub fn package_around(image: &[u8], signer: &SigningKey) -> Vec<u8> {
             index_root,
             encoder: "by hand".to_owned(),
             level: 1,
-            block_size: image::BLOCK_SIZE,
+            block_size: BLOCK as u32,
         },
         manifest,
         source_date_epoch: EPOCH,

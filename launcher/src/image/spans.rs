@@ -6,7 +6,8 @@
 //! of its blocks, with odds that make spans of the target's length on average: so blocks that two versions of an image
 //! share come to lie in the same spans again soon behind a difference, and most spans have the same hash in both.
 //!
-//! The image is read once from front to back, the inode table a second time; memory grows by 24 bytes for each block.
+//! [`hash`] does that for any image that is there: it reads it once from front to back, the inode table a second time, and
+//! memory grows by 24 bytes for each block. Who writes an image knows its blocks and hands them to a [`Cutter`] meanwhile.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ const METADATA_TARGET: u32 = 8 << 10;
 
 /// What a block holds. Blocks of two kinds never share a span: a walk of folders is not to hash the contents of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+pub enum Kind {
     /// Superblock, tables and lists.
     Metadata,
     /// Contents of files.
@@ -74,7 +75,7 @@ impl Block {
 /// block count as that.
 pub fn hash(source: &Arc<dyn BlockSource>, progress: &mut dyn FnMut(u64)) -> Result<Vec<Span>, ImageError> {
     let blocks = cut(source)?;
-    let mut joined = Joined::default();
+    let mut cutter = Cutter::at(0);
     let mut buffer = Vec::new();
     let mut rest = &blocks[..];
     while let Some(first) = rest.first() {
@@ -86,42 +87,55 @@ pub fn hash(source: &Arc<dyn BlockSource>, progress: &mut dyn FnMut(u64)) -> Res
         source.read_exact(first.start, &mut buffer)?;
         for block in now {
             let bytes = (block.start - first.start) as usize..(block.end - first.start) as usize;
-            joined.add(block, &buffer[bytes]);
+            let bytes = &buffer[bytes];
+            cutter.add(block.kind, bytes, Hash::of(bytes));
         }
         progress(end);
         rest = later;
     }
-    joined.end();
-    Ok(joined.spans)
+    Ok(cutter.finish())
 }
 
-/// Spans, and the one that is still growing.
-#[derive(Default)]
-struct Joined {
+/// Makes spans of the blocks of an image, which it is given in their order and without gaps.
+#[derive(Debug)]
+pub struct Cutter {
+    start: u64,
     spans: Vec<Span>,
     /// The bytes of the span that is growing, at most [`SHARED_SPAN_MOST`], and what its blocks are.
     growing: Vec<u8>,
     kind: Option<Kind>,
 }
 
-impl Joined {
-    fn add(&mut self, block: &Block, bytes: &[u8]) {
-        let target = block.kind.target() as usize;
-        if self.kind != Some(block.kind) || self.growing.len() + bytes.len() > 2 * target {
+impl Cutter {
+    /// Begins at an offset of the image where a span begins, because the block before is of another kind, or there is none.
+    pub fn at(start: u64) -> Cutter {
+        Cutter { start, spans: Vec::new(), growing: Vec::new(), kind: None }
+    }
+
+    /// Adds the next block, at most 1 MiB, whose hash is `hash`; what belongs to no block comes in pieces of 1 MiB and a last
+    /// one.
+    pub fn add(&mut self, kind: Kind, bytes: &[u8], hash: Hash) {
+        let target = kind.target() as usize;
+        if self.kind != Some(kind) || self.growing.len() + bytes.len() > 2 * target {
             self.end();
         }
-        let hash = Hash::of(bytes);
         if bytes.len() >= target {
             self.end();
             return self.push(bytes.len(), hash);
         }
-        self.kind = Some(block.kind);
+        self.kind = Some(kind);
         self.growing.extend_from_slice(bytes);
         let draw = u32::from_le_bytes([hash.0[0], hash.0[1], hash.0[2], hash.0[3]]);
         // One in target / length: as many bytes as the target has, on average, from one end to the next.
         if u64::from(draw) * (target as u64) < (bytes.len() as u64) << 32 {
             self.end();
         }
+    }
+
+    /// The spans of all that was added.
+    pub fn finish(mut self) -> Vec<Span> {
+        self.end();
+        self.spans
     }
 
     fn end(&mut self) {
@@ -132,7 +146,7 @@ impl Joined {
     }
 
     fn push(&mut self, length: usize, hash: Hash) {
-        let start = self.spans.last().map_or(0, Span::end);
+        let start = self.spans.last().map_or(self.start, Span::end);
         // At most a block or GAP_PIECE, 1 MiB.
         self.spans.push(Span { start, length: length as u32, hash });
     }

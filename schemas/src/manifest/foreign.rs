@@ -84,7 +84,6 @@ static KEYS: &[Keys] = &[
     (Top, &["build-base"], Never, "leave it out: parts are built with the tools of the machine that builds"),
     (Top, &["build-packages"], Never, "write them in the part that needs them"),
     (Top, &["build-snaps"], Never, "install the tool on the machine that builds"),
-    (Top, &["compression"], Later, "leave it out: images are compressed with zstd"),
     (Top, &["platforms"], Later, "list the architectures as `architectures: [amd64, arm64]`"),
     (
         Top,
@@ -185,6 +184,11 @@ static WORDS: &[Words] = &[
         "confinement",
         &["classic"],
         "every package is confined: leave it out, and let plugs say what the app may do; `pack run --learn` finds them",
+    ),
+    (
+        "algorithm",
+        &["xz", "lzo", "gzip", "lz4"],
+        "leave it out: images are compressed with zstd, and `level` says how hard",
     ),
     ("type", &["gadget", "kernel", "snapd", "os", "core"], "a package is an app or a base"),
     (

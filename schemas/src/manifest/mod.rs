@@ -8,6 +8,7 @@
 
 mod app;
 mod check;
+mod compression;
 mod epoch;
 mod expand;
 mod foreign;
@@ -25,6 +26,7 @@ pub mod tree;
 mod typed;
 
 pub use app::App;
+pub use compression::{Algorithm, BlockSize, Compression, Level};
 pub use epoch::Epoch;
 pub use expand::expand;
 pub use foreign::{instead_of_key, instead_of_word};
@@ -112,6 +114,9 @@ pub struct Manifest {
     /// Which versions' data it can read.
     #[serde(default, skip_serializing_if = "Epoch::is_default")]
     pub epoch: Epoch,
+    /// How the image is compressed.
+    #[serde(default, skip_serializing_if = "Compression::is_usual")]
+    pub compression: Compression,
     /// Environment variables of every app.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::environment")]

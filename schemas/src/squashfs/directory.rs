@@ -36,6 +36,24 @@ impl DirectoryHeader {
         }
         Ok(DirectoryHeader { entries, inode_block: fields.u32()?, inode_number: fields.u32()? })
     }
+
+    /// The header as it stands on disk.
+    pub fn to_bytes(&self) -> [u8; DIRECTORY_HEADER_SIZE] {
+        let mut bytes = [0; DIRECTORY_HEADER_SIZE];
+        // A run has at least one entry.
+        bytes[..4].copy_from_slice(&self.entries.saturating_sub(1).to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.inode_block.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.inode_number.to_le_bytes());
+        bytes
+    }
+
+    /// Whether an entry can stand in the run: its inode lies in the run's metadata block, and its number is near enough.
+    pub fn takes(&self, inode: Reference, inode_number: u32) -> bool {
+        let difference = i64::from(inode_number) - i64::from(self.inode_number);
+        self.entries < DIRECTORY_ENTRIES_MOST
+            && inode.block == u64::from(self.inode_block)
+            && i16::try_from(difference).is_ok()
+    }
 }
 
 /// One entry of a listing.
@@ -77,6 +95,17 @@ impl<'a> DirectoryEntry<'a> {
             .ok_or(fields.malformed("an inode number is out of range"))?;
         Ok((DirectoryEntry { inode, inode_number, kind, name }, DIRECTORY_ENTRY_SIZE + name_size))
     }
+
+    /// Appends the entry as it stands on disk in the run of `header`, which [`DirectoryHeader::takes`] it. Its name is one
+    /// that [`check_name`] accepts.
+    pub fn write(&self, header: &DirectoryHeader, bytes: &mut Vec<u8>) {
+        let difference = self.inode_number.wrapping_sub(header.inode_number) as u16;
+        let name_size = (self.name.len() as u16).wrapping_sub(1);
+        for field in [self.inode.offset, difference, self.kind.number(), name_size] {
+            bytes.extend_from_slice(&field.to_le_bytes());
+        }
+        bytes.extend_from_slice(self.name);
+    }
 }
 
 /// An entry of a directory's index, which follows the inode of a large directory: where a run begins.
@@ -106,6 +135,16 @@ impl DirectoryIndexEntry {
             return Err(fields.malformed("a name is longer than 255 bytes"));
         }
         Ok(DirectoryIndexEntry { listing_offset, block, name_size })
+    }
+
+    /// The entry as it stands on disk, without its name.
+    pub fn to_bytes(&self) -> [u8; DirectoryIndexEntry::SIZE] {
+        let mut bytes = [0; DirectoryIndexEntry::SIZE];
+        let name_size = (self.name_size as u32).wrapping_sub(1);
+        for (field, at) in [self.listing_offset, self.block, name_size].into_iter().zip([0, 4, 8]) {
+            bytes[at..at + 4].copy_from_slice(&field.to_le_bytes());
+        }
+        bytes
     }
 }
 
@@ -147,6 +186,7 @@ mod tests {
         let bytes = |count: u32| [count, 7, 9].map(u32::to_le_bytes).concat();
         let header = DirectoryHeader::parse(&bytes(255)).unwrap();
         assert_eq!(header, DirectoryHeader { entries: 256, inode_block: 7, inode_number: 9 });
+        assert_eq!(header.to_bytes()[..], bytes(255)[..]);
         for bad in [256, u32::MAX] {
             assert!(DirectoryHeader::parse(&bytes(bad)).is_err());
         }
@@ -160,6 +200,20 @@ mod tests {
         assert_eq!(size, 12);
         assert_eq!(read.inode, Reference { block: 300, offset: 96 });
         assert_eq!((read.inode_number, read.kind, read.name), (47, InodeKind::File, &b"caf\xe9"[..]));
+        let mut written = Vec::new();
+        read.write(&HEADER, &mut written);
+        assert_eq!(written, bytes[..12]);
+    }
+
+    #[test]
+    fn a_run_takes_what_lies_near() {
+        let at = |block| Reference { block, offset: 0 };
+        assert!(HEADER.takes(at(300), 50) && HEADER.takes(at(300), 50 + 32_767) && HEADER.takes(at(300), 1));
+        assert!(!HEADER.takes(at(301), 50) && !HEADER.takes(at(300), 50 + 32_768));
+        assert!(!HEADER.takes(at(1 << 32 | 300), 50));
+        assert!(!DirectoryHeader { entries: 256, ..HEADER }.takes(at(300), 50));
+        assert!(!DirectoryHeader { inode_number: 40_000, ..HEADER }.takes(at(300), 7231));
+        assert!(DirectoryHeader { inode_number: 40_000, ..HEADER }.takes(at(300), 7232));
     }
 
     #[test]
@@ -190,6 +244,7 @@ mod tests {
         let bytes = |size: u32| [10, 20, size].map(u32::to_le_bytes).concat();
         let read = DirectoryIndexEntry::parse(&bytes(4)).unwrap();
         assert_eq!(read, DirectoryIndexEntry { listing_offset: 10, block: 20, name_size: 5 });
+        assert_eq!(read.to_bytes()[..], bytes(4)[..]);
         for bad in [255, u32::MAX] {
             assert!(DirectoryIndexEntry::parse(&bytes(bad)).is_err());
         }

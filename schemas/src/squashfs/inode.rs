@@ -47,6 +47,19 @@ impl InodeKind {
             _ => return Err(FormatError::Malformed { structure: "inode", rule: "its type is unknown" }),
         })
     }
+
+    /// The number that stands in directory entries.
+    pub fn number(self) -> u16 {
+        match self {
+            InodeKind::Directory => 1,
+            InodeKind::File => 2,
+            InodeKind::Symlink => 3,
+            InodeKind::BlockDevice => 4,
+            InodeKind::CharacterDevice => 5,
+            InodeKind::Fifo => 6,
+            InodeKind::Socket => 7,
+        }
+    }
 }
 
 /// An inode without its tail.
@@ -170,6 +183,71 @@ impl Inode {
         }
     }
 
+    /// Appends the fixed part of the inode as it stands on disk: of the basic type where that can hold it, else of the
+    /// extended one. The tail is the caller's to append.
+    pub fn write(&self, bytes: &mut Vec<u8>) {
+        let extended = self.needs_extended();
+        let inode_type = self.kind().number() + if extended { EXTENDED } else { 0 };
+        for field in [inode_type, self.mode, self.owner, self.group] {
+            bytes.extend_from_slice(&field.to_le_bytes());
+        }
+        put(bytes, &[self.modified, self.number]);
+        let attributes = self.attributes.unwrap_or(NONE);
+        match self.detail {
+            InodeDetail::Directory(directory) if extended => {
+                let size = directory.size.saturating_add(DIRECTORY_SIZE_BASE);
+                put(bytes, &[self.links, size, directory.block, directory.parent]);
+                bytes.extend_from_slice(&directory.index_entries.to_le_bytes());
+                bytes.extend_from_slice(&directory.offset.to_le_bytes());
+                put(bytes, &[attributes]);
+            }
+            InodeDetail::Directory(directory) => {
+                put(bytes, &[directory.block, self.links]);
+                // It fits, or the inode would be extended.
+                let size = (directory.size + DIRECTORY_SIZE_BASE) as u16;
+                bytes.extend_from_slice(&size.to_le_bytes());
+                bytes.extend_from_slice(&directory.offset.to_le_bytes());
+                put(bytes, &[directory.parent]);
+            }
+            InodeDetail::File(file) => {
+                let (fragment, offset) = file.fragment.unwrap_or((NONE, 0));
+                if extended {
+                    for field in [file.blocks, file.size, file.sparse] {
+                        bytes.extend_from_slice(&field.to_le_bytes());
+                    }
+                    put(bytes, &[self.links, fragment, offset, attributes]);
+                } else {
+                    // Both fit, or the inode would be extended.
+                    put(bytes, &[file.blocks as u32, fragment, offset, file.size as u32]);
+                }
+            }
+            InodeDetail::Symlink { target_size, .. } => put(bytes, &[self.links, target_size]),
+            InodeDetail::Device { number, .. } => put(bytes, &[self.links, number]),
+            InodeDetail::Fifo | InodeDetail::Socket => put(bytes, &[self.links]),
+        }
+        if extended
+            && matches!(self.detail, InodeDetail::Device { .. } | InodeDetail::Fifo | InodeDetail::Socket)
+        {
+            put(bytes, &[attributes]);
+        }
+    }
+
+    /// Whether the basic type has no room for it.
+    fn needs_extended(&self) -> bool {
+        let fits = |number: u64| u32::try_from(number).is_ok();
+        self.attributes.is_some()
+            || match self.detail {
+                InodeDetail::Directory(directory) => {
+                    directory.index_entries > 0 || directory.size > u32::from(u16::MAX) - DIRECTORY_SIZE_BASE
+                }
+                InodeDetail::File(file) => {
+                    self.links > 1 || file.sparse > 0 || !fits(file.blocks) || !fits(file.size)
+                }
+                InodeDetail::Symlink { attributes_follow, .. } => attributes_follow,
+                _ => false,
+            }
+    }
+
     /// What it is.
     pub fn kind(&self) -> InodeKind {
         match self.detail {
@@ -182,6 +260,13 @@ impl Inode {
             InodeDetail::Socket => InodeKind::Socket,
         }
     }
+}
+
+/// What the number of an extended type has more than that of the basic one.
+const EXTENDED: u16 = 7;
+
+fn put(bytes: &mut Vec<u8>, fields: &[u32]) {
+    fields.iter().for_each(|field| bytes.extend_from_slice(&field.to_le_bytes()));
 }
 
 /// Links, attribute set and detail: what a body says.
@@ -314,7 +399,7 @@ mod tests {
             (3, vec![&w[1], &w[11]], 1, None, link(false)),
             (4, vec![&w[1], &number], 1, None, device(true)),
             (5, vec![&w[1], &number], 1, None, device(false)),
-            (6, vec![&w[0]], 1, None, InodeDetail::Fifo),
+            (6, vec![&w[1]], 1, None, InodeDetail::Fifo),
             (7, vec![&w[2]], 2, None, InodeDetail::Socket),
             (
                 8,
@@ -352,10 +437,43 @@ mod tests {
                 detail,
             };
             assert_eq!(read, expected, "type {inode_type}");
+            // What is written is read as the same, in the least type that holds it.
+            let mut written = Vec::new();
+            read.write(&mut written);
+            assert_eq!(Inode::parse(&written).unwrap(), (read, written.len()), "type {inode_type}");
+            if !matches!(inode_type, 12 | 14) {
+                let type_and_mode = [&inode_type.to_le_bytes()[..], &0o755u16.to_le_bytes()].concat();
+                assert_eq!(written[..], [&type_and_mode, &bytes[4..]].concat(), "type {inode_type}");
+            }
             for cut in 0..bytes.len() {
                 assert!(matches!(Inode::parse(&bytes[..cut]), Err(FormatError::Short { .. })));
             }
         }
+    }
+
+    #[test]
+    fn what_outgrows_the_basic_type_is_extended() {
+        let written = |links, detail| {
+            let (mut bytes, base) = (Vec::new(), (0o755, 0, 0));
+            let (mode, owner, group) = base;
+            let inode = Inode { mode, owner, group, modified: 1, number: 1, links, attributes: None, detail };
+            inode.write(&mut bytes);
+            assert_eq!(Inode::parse(&bytes).unwrap(), (inode, bytes.len()));
+            u16::from_le_bytes([bytes[0], bytes[1]])
+        };
+        let file = |blocks, size, sparse| InodeDetail::File(File { blocks, size, sparse, fragment: None });
+        let most = u64::from(u32::MAX);
+        assert_eq!(written(1, file(most, most, 0)), 2);
+        assert_eq!(written(2, file(most, most, 0)), 9);
+        assert_eq!(written(1, file(most + 1, most, 0)), 9);
+        assert_eq!(written(1, file(most, most + 1, 0)), 9);
+        assert_eq!(written(1, file(0, 4096, 4096)), 9);
+        let folder = |size, index_entries| {
+            InodeDetail::Directory(Directory { block: 0, offset: 0, size, parent: 1, index_entries })
+        };
+        assert_eq!(written(2, folder(65_532, 0)), 1);
+        assert_eq!(written(2, folder(65_533, 0)), 8);
+        assert_eq!(written(2, folder(10, 1)), 8);
     }
 
     #[test]

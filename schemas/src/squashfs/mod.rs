@@ -1,4 +1,5 @@
-//! The on-disk structures of squashfs 4.0, parsed from bytes: no reading, no decompressing, no following.
+//! The on-disk structures of squashfs 4.0, parsed from bytes and written to them: no reading, no decompressing, no
+//! following.
 //!
 //! ```text
 //! 0    superblock, then the compressor's options where there are any
@@ -14,7 +15,7 @@
 //! A *metadata block* is a 2-byte header and at most 8 KiB of contents, mostly compressed. A *reference* names a place
 //! in a table of metadata blocks: the offset of the block in the table, and the offset in the block's contents.
 //!
-//! All numbers are little-endian. Every function takes bytes that nobody has vouched for: it reads nothing outside
+//! All numbers are little-endian. Every parsing function takes bytes that nobody has vouched for: it reads nothing outside
 //! of them, checks every rule that a later step relies on, and never panics. The format is described in Linux's
 //! `Documentation/filesystems/squashfs.rst` and `fs/squashfs/squashfs_fs.h`.
 
@@ -109,6 +110,12 @@ impl MetadataHeader {
         Ok(MetadataHeader { stored, compressed: header & 0x8000 == 0 })
     }
 
+    /// The header as it stands on disk.
+    pub fn to_bytes(self) -> [u8; METADATA_HEADER_SIZE] {
+        let plain = if self.compressed { 0 } else { 0x8000 };
+        (self.stored | plain).to_le_bytes()
+    }
+
     /// Bytes that the block takes on disk, with its header.
     pub fn disk_size(self) -> u64 {
         METADATA_HEADER_SIZE as u64 + u64::from(self.stored)
@@ -172,14 +179,24 @@ pub enum StoredBlock {
 }
 
 impl StoredBlock {
+    const PLAIN: u32 = 1 << 24;
+
+    /// The size word.
+    pub fn to_word(self) -> u32 {
+        match self {
+            StoredBlock::Sparse => 0,
+            StoredBlock::Compressed { stored } => stored,
+            StoredBlock::Plain { stored } => stored | StoredBlock::PLAIN,
+        }
+    }
+
     /// Reads the size word of a block of an image with blocks of `block_size` bytes.
     ///
     /// # Errors
     /// [`FormatError::Malformed`] where the block takes more than `block_size` bytes on disk: no writer stores a block
     /// that grew when it was compressed.
     pub fn parse(word: u32, block_size: u32) -> Result<StoredBlock, FormatError> {
-        const PLAIN: u32 = 1 << 24;
-        let stored = word & (PLAIN - 1);
+        let stored = word & (StoredBlock::PLAIN - 1);
         let rule = match (stored, word >> 24) {
             (0, 0) => return Ok(StoredBlock::Sparse),
             (0, _) => "it is stored and empty",
@@ -252,6 +269,9 @@ mod tests {
         assert_eq!(parse(100).unwrap(), MetadataHeader { stored: 100, compressed: true });
         assert_eq!(parse(0x8000 | 8192).unwrap(), MetadataHeader { stored: 8192, compressed: false });
         assert_eq!(parse(100).unwrap().disk_size(), 102);
+        for word in [1, 100, 8192, 0x8000 | 1, 0x8000 | 8192] {
+            assert_eq!(parse(word).unwrap().to_bytes(), word.to_le_bytes());
+        }
         for bad in [0, 0x8000, 8193, 0x7fff, 0xffff] {
             assert!(parse(bad).is_err(), "{bad:#x}");
         }
@@ -273,6 +293,9 @@ mod tests {
         assert_eq!(parse(0).unwrap(), StoredBlock::Sparse);
         assert_eq!(parse(4096).unwrap(), StoredBlock::Compressed { stored: 4096 });
         assert_eq!(parse(1 << 24 | 7).unwrap(), StoredBlock::Plain { stored: 7 });
+        for word in [0, 1, 4096, 1 << 24 | 1, 1 << 24 | 4096] {
+            assert_eq!(parse(word).unwrap().to_word(), word);
+        }
         for bad in [4097, 1 << 24, 1 << 24 | 4097, 1 << 25 | 5, u32::MAX] {
             assert!(parse(bad).is_err(), "{bad:#x}");
         }

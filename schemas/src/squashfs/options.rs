@@ -78,6 +78,23 @@ impl CompressorOptions {
     }
 }
 
+impl CompressorOptions {
+    /// The contents of the options' block.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match *self {
+            CompressorOptions::Gzip { level, window, strategies } => {
+                [&level.to_le_bytes()[..], &window.to_le_bytes(), &strategies.to_le_bytes()].concat()
+            }
+            CompressorOptions::Lzo { algorithm, level } => [algorithm, level].map(u32::to_le_bytes).concat(),
+            CompressorOptions::Xz { dictionary, filters } => {
+                [dictionary, filters].map(u32::to_le_bytes).concat()
+            }
+            CompressorOptions::Lz4 { flags } => [LZ4_VERSION, flags].map(u32::to_le_bytes).concat(),
+            CompressorOptions::Zstd { level } => level.to_le_bytes().to_vec(),
+        }
+    }
+}
+
 /// Sizes of dictionaries are 2ⁿ, or 2ⁿ + 2ⁿ⁻¹.
 fn is_dictionary(size: u32) -> bool {
     let power = 1_u32.checked_shl(size.checked_ilog2().unwrap_or_default()).unwrap_or_default();
@@ -108,6 +125,7 @@ mod tests {
         ];
         for (compressor, bytes, expected) in cases {
             assert_eq!(CompressorOptions::parse(compressor, &bytes), Ok(expected));
+            assert_eq!(expected.to_bytes(), bytes);
             // What a later version adds is no concern of this one.
             assert_eq!(CompressorOptions::parse(compressor, &[&bytes[..], b"more"].concat()), Ok(expected));
             let short = CompressorOptions::parse(compressor, &bytes[..bytes.len() - 1]);

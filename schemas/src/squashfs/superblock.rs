@@ -43,6 +43,17 @@ impl Compressor {
         })
     }
 
+    fn number(self) -> u16 {
+        match self {
+            Compressor::Gzip => 1,
+            Compressor::Lzma => 2,
+            Compressor::Lzo => 3,
+            Compressor::Xz => 4,
+            Compressor::Lz4 => 5,
+            Compressor::Zstd => 6,
+        }
+    }
+
     /// The name that squashfs tools use for it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -61,9 +72,24 @@ impl Compressor {
 pub struct SuperblockFlags(pub u16);
 
 impl SuperblockFlags {
+    /// No file has a fragment.
+    pub const NO_FRAGMENTS: SuperblockFlags = SuperblockFlags(0x10);
+    /// Equal files share their blocks.
+    pub const DUPLICATES: SuperblockFlags = SuperblockFlags(0x40);
+    /// No inode has attributes.
+    pub const NO_ATTRIBUTES: SuperblockFlags = SuperblockFlags(0x200);
+    /// A metadata block with the compressor's options follows the superblock.
+    pub const COMPRESSOR_OPTIONS: SuperblockFlags = SuperblockFlags(0x400);
+
+    /// All flags of both.
+    #[must_use]
+    pub const fn with(self, other: SuperblockFlags) -> SuperblockFlags {
+        SuperblockFlags(self.0 | other.0)
+    }
+
     /// A metadata block with the compressor's options follows the superblock.
     pub fn compressor_options(self) -> bool {
-        self.0 & 0x400 != 0
+        self.0 & SuperblockFlags::COMPRESSOR_OPTIONS.0 != 0
     }
 }
 
@@ -159,6 +185,34 @@ impl Superblock {
         Ok(superblock)
     }
 
+    /// The superblock as it stands on disk.
+    pub fn to_bytes(&self) -> [u8; SUPERBLOCK_SIZE] {
+        let mut bytes = Vec::with_capacity(SUPERBLOCK_SIZE);
+        for field in [MAGIC, self.inodes, self.made, self.block_size, self.fragments] {
+            bytes.extend_from_slice(&field.to_le_bytes());
+        }
+        let block_log = self.block_size.checked_ilog2().unwrap_or_default() as u16;
+        for field in [self.compressor.number(), block_log, self.flags.0, self.ids, 4, 0] {
+            bytes.extend_from_slice(&field.to_le_bytes());
+        }
+        let optional = |table: Option<u64>| table.unwrap_or(NO_TABLE);
+        for field in [
+            self.root.to_raw(),
+            self.bytes_used,
+            self.id_table,
+            optional(self.attribute_table),
+            self.inode_table,
+            self.directory_table,
+            optional(self.fragment_table),
+            optional(self.export_table),
+        ] {
+            bytes.extend_from_slice(&field.to_le_bytes());
+        }
+        let mut fixed = [0; SUPERBLOCK_SIZE];
+        fixed.copy_from_slice(&bytes);
+        fixed
+    }
+
     fn check(&self, image_length: u64) -> Result<(), FormatError> {
         let malformed = |rule| Err(FormatError::Malformed { structure: "superblock", rule });
         if !(BLOCK_SIZE_LEAST..=BLOCK_SIZE_MOST).contains(&self.block_size) {
@@ -240,6 +294,7 @@ pub(super) mod tests {
         assert_eq!(superblock.attribute_table, None);
         assert_eq!(superblock.directory_table_limit(), 800);
         assert!(superblock.flags.compressor_options());
+        assert_eq!(superblock.to_bytes(), sample());
     }
 
     #[test]

@@ -10,9 +10,11 @@
 //! On any error the hidden folder is removed. Every byte is checked against the package's index before it is written;
 //! whether the package's signatures are to be believed is for the caller to settle first.
 //!
-//! What is kept: content, holes, permissions less the umask, times. What is not: owners (everything is the caller's),
-//! set-uid, set-gid and sticky bits, extended attributes, hard links. Devices, FIFOs and sockets are refused. Folders
+//! What is kept: content, holes, hard links, permissions less the umask, times. What is not: owners (everything is the
+//! caller's), set-uid, set-gid and sticky bits, extended attributes. Devices, FIFOs and sockets are refused. Folders
 //! can always be entered and changed by their owner, or they could not be removed again.
+
+mod links;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -32,6 +34,7 @@ use rustix::io::Errno;
 
 use crate::draft::{hidden_name, parent_of};
 use crate::tree::{self, TreeError, Visit};
+use links::Links;
 
 /// A file is read in pieces of this many bytes.
 const PIECE: usize = 1 << 20;
@@ -169,8 +172,14 @@ fn remove(hidden: &Path) {
 }
 
 fn extract(reader: &Reader, root: &OwnedFd, progress: &mut dyn FnMut(u64)) -> Result<Unpacked, UnpackError> {
-    let mut extraction =
-        Extraction { reader, root, done: Unpacked::default(), buffer: vec![0; PIECE], progress };
+    let mut extraction = Extraction {
+        reader,
+        root,
+        done: Unpacked::default(),
+        buffer: vec![0; PIECE],
+        links: Links::default(),
+        progress,
+    };
     tree::walk(reader, &mut |visit| match visit {
         Visit::Enter { path, node } => extraction.enter(path, node),
         Visit::Leaf { path, node } => extraction.leaf(path, node),
@@ -184,6 +193,7 @@ struct Extraction<'a> {
     root: &'a OwnedFd,
     done: Unpacked,
     buffer: Vec<u8>,
+    links: Links,
     progress: &'a mut dyn FnMut(u64),
 }
 
@@ -194,6 +204,7 @@ impl Extraction<'_> {
         if path.is_empty() {
             return Ok(());
         }
+        self.links.enter(path);
         let (folder, name) = self.folder_of(path)?;
         rustix::fs::mkdirat(&folder, name, mode_of(node) | Mode::RWXU)
             .map_err(|error| write_error(path, error))
@@ -203,7 +214,10 @@ impl Extraction<'_> {
     fn leave(&mut self, path: &[u8], node: &Node) -> Result<(), UnpackError> {
         let folder = match path {
             b"" => rustix::io::dup(self.root),
-            _ => open_folder(self.root, OsStr::from_bytes(path)),
+            _ => {
+                self.links.leave();
+                open_folder(self.root, OsStr::from_bytes(path))
+            }
         };
         folder
             .and_then(|folder| rustix::fs::futimens(&folder, &times_of(node)))
@@ -212,11 +226,30 @@ impl Extraction<'_> {
 
     fn leaf(&mut self, path: &[u8], node: &Node) -> Result<(), UnpackError> {
         self.done.entries += 1;
+        if node.inode.links > 1 {
+            match self.links.find(node.reference).map(|first| self.link(&first, path)) {
+                // As many names as the file system allows: the rest becomes another file.
+                Some(Err(UnpackError::Write { source, .. }))
+                    if source.raw_os_error() == Some(Errno::MLINK.raw_os_error()) => {}
+                Some(result) => return result,
+                None => {}
+            }
+            self.links.keep(node.reference, path);
+        }
         match node.inode.detail {
             InodeDetail::File(contents) => self.file(path, node, contents.size),
             InodeDetail::Symlink { .. } => self.symlink(path, node),
             _ => Err(UnpackError::Special { path: path.to_vec() }),
         }
+    }
+
+    /// Gives a file that has been made, or a symbolic link, one more name.
+    fn link(&self, first: &[u8], path: &[u8]) -> Result<(), UnpackError> {
+        let (first_folder, first_name) = self.folder_of(first)?;
+        let (folder, name) = self.folder_of(path)?;
+        // Without the flag to follow symbolic links: one that has several names is linked itself.
+        rustix::fs::linkat(&first_folder, first_name, &folder, name, AtFlags::empty())
+            .map_err(|error| write_error(path, error))
     }
 
     fn symlink(&self, path: &[u8], node: &Node) -> Result<(), UnpackError> {
