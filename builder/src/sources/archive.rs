@@ -73,7 +73,8 @@ fn untar(path: &Path, beneath: &mut Beneath, at: &mut Option<String>) -> io::Res
         match entry.header().entry_type() {
             EntryType::Directory => beneath.folder(&name)?,
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                beneath.file(&name, mode, &mut entry)?;
+                let modified = entry.header().mtime().ok().and_then(|time| time.try_into().ok());
+                beneath.file(&name, mode, modified, &mut entry)?;
             }
             EntryType::Symlink => beneath.symlink(&name, &target)?,
             EntryType::Link => beneath.hard_link(&name, &target)?,
@@ -125,7 +126,7 @@ fn unzip(path: &Path, beneath: &mut Beneath, at: &mut Option<String>) -> io::Res
             (&mut entry).take(TARGET_LIMIT + 1).read_to_end(&mut target)?;
             beneath.symlink(&name, &target)?;
         } else {
-            beneath.file(&name, mode, &mut entry)?;
+            beneath.file(&name, mode, None, &mut entry)?;
         }
     }
     *at = None;

@@ -3,7 +3,7 @@
 //! Every entry is made relative to a descriptor of the folder with `openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)`
 //! (openat2(2)): a name cannot lead upwards, and no symbolic link on the way is followed, whoever planted it. A symbolic link
 //! itself is written as it is, wherever it points: nothing of pack follows it, and a build that does sees no more than the
-//! sandbox shows. Set-uid, set-gid and sticky bits, owners and times are dropped.
+//! sandbox shows. Set-uid, set-gid and sticky bits and owners are dropped.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -11,6 +11,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -46,8 +47,18 @@ impl Beneath {
         self.folders(&names).map(drop)
     }
 
-    /// Makes a file; one that is there already is replaced. Whether it can be executed is kept of `mode`.
-    pub fn file(&mut self, path: &[u8], mode: u32, content: &mut dyn Read) -> io::Result<()> {
+    /// Makes a file; one that is there already is replaced. Whether it can be executed is kept of `mode`; `modified` is in
+    /// seconds since 1970.
+    ///
+    /// make(1) takes what was made from older files for up to date, such as the `configure` of an archive, and else makes it
+    /// again, with programs that few machines have.
+    pub fn file(
+        &mut self,
+        path: &[u8],
+        mode: u32,
+        modified: Option<u32>,
+        content: &mut dyn Read,
+    ) -> io::Result<()> {
         self.count()?;
         let (folder, name) = self.place(path)?;
         remove(&folder, name)?;
@@ -64,10 +75,12 @@ impl Beneath {
                 return Err(refused(format!("the archive holds more than {} GiB", BYTES_MOST >> 30)));
             }
             match count {
-                0 => return Ok(()),
+                0 => break,
                 count => file.write_all(&buffer[..count])?,
             }
         }
+        let modified = modified.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds.into()));
+        modified.map_or(Ok(()), |time| file.set_modified(time))
     }
 
     /// Makes a symbolic link; a file or link that is there already is replaced.

@@ -18,10 +18,14 @@ except ModuleNotFoundError:  # Before Python 3.11.
     from pip._vendor import tomli as tomllib
 
 
-def download(folder, arguments):
+def try_download(folder, arguments):
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download"]
     command += ["--no-cache-dir", "--progress-bar", "off", "--prefer-binary", "--dest", folder]
-    if subprocess.run(command + arguments).returncode != 0:
+    return subprocess.run(command + arguments).returncode == 0
+
+
+def download(folder, arguments):
+    if not try_download(folder, arguments):
         sys.exit("pack: what the part needs cannot be downloaded")
 
 
@@ -72,7 +76,7 @@ def read_archive(path):
         return archive.extractfile(members[0]).read().decode() if members else None
 
 
-def download_for_builds(folder, wanted):
+def download_for_builds(folder, constraints, wanted):
     """What sources are built with, and what that is built with in its turn."""
     seen = set()
     while True:
@@ -84,7 +88,8 @@ def download_for_builds(folder, wanted):
             return
         # Each on its own: two sources may be built with different versions of the same thing.
         for requires in wanted:
-            if requires:
+            # What is installed need not be what something is built with.
+            if requires and not (constraints and try_download(folder, [*constraints, "--", *requires])):
                 download(folder, ["--", *requires])
         wanted = []
 
@@ -98,7 +103,7 @@ def main(folder, source, number, *arguments):
     if source == "project":
         download_for_project(folder, constraints)
         wanted.append(build_requirements(read_folder()))
-    download_for_builds(folder, wanted)
+    download_for_builds(folder, constraints, wanted)
 
 
 main(*sys.argv[1:])
