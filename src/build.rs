@@ -3,7 +3,6 @@
 //! What can be refused at once is refused before the long work: the manifest, the key, the architecture, the epoch.
 
 use std::env;
-use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -13,6 +12,7 @@ use std::time::SystemTime;
 
 use indicatif::ProgressBar;
 use pack_builder::assemble::{self, AssembleError, Assembled, assemble};
+use pack_builder::confine::ConfineError;
 use pack_builder::debian;
 use pack_builder::keys::{KeyError, SecretKey};
 use pack_builder::parts::{self, Action, Built, PartsError, Progress, Step, StepError};
@@ -28,7 +28,7 @@ use crate::failure::Failure;
 use crate::package_file::shown;
 use crate::permissions::{Standing, asked};
 use crate::terminal::{Terminal, human_size};
-use crate::{announce, key, lint, project};
+use crate::{announce, doctor, key, lint, project};
 
 /// Arguments of `pack build`.
 #[derive(clap::Args)]
@@ -156,7 +156,10 @@ impl Plan {
             architecture: self.architecture,
             source_date_epoch: self.epoch,
             parallel: available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            search_path: &search_path(),
+            runner: &runner()?,
+            environment: &env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
             debian: &debian_request(project, lock, self.architecture, context)?,
             sources: &context.xdg()?.cache.join("pack/sources"),
         };
@@ -186,10 +189,9 @@ fn choose_key(name: Option<&Name>, context: &Context) -> Result<SecretKey, Failu
         })
 }
 
-/// PATH for the scripts: the caller's, so that a compiler that a person has installed is found.
-fn search_path() -> OsString {
-    let usual = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| usual.into())
+/// The program that makes the sandboxes of the build: this one.
+fn runner() -> Result<PathBuf, Failure> {
+    env::current_exe().map_err(|error| Failure::new("cannot find the program of pack itself").because(&error))
 }
 
 fn debian_request(
@@ -272,6 +274,7 @@ fn parts_failure(error: &PartsError) -> Failure {
         }
         StepError::Debian(error) => failure.hint_from(error.hint()),
         StepError::Plugin(error) => failure.hint(error.hint()),
+        StepError::Confine(ConfineError::Sandbox { .. }) => doctor::name_the_lack(failure),
         _ => failure,
     }
 }

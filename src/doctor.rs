@@ -42,13 +42,25 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
 }
 
 /// The first ability that every app needs and this machine lacks, as the cause and the hint of a failed launch.
-pub fn first_lack() -> Option<(String, String)> {
+fn first_lack() -> Option<(String, String)> {
     examine(&surroundings()).into_iter().find_map(|ability| match ability {
         Ability { name, need: Need::Required, finding: Finding::Missing { problem, mend }, .. } => {
             Some((format!("{name}: {problem}"), mend))
         }
         _ => None,
     })
+}
+
+/// Where this machine lacks something that every app needs, that is the cause.
+pub fn name_the_lack(failure: Failure) -> Failure {
+    match first_lack() {
+        Some((lack, mend)) => {
+            let mut failure = failure.hint(format!("{mend}; `pack doctor` shows all that is missing"));
+            failure.causes.push(lack);
+            failure
+        }
+        None => failure,
+    }
 }
 
 fn surroundings() -> Surroundings {

@@ -8,6 +8,7 @@
 mod announce;
 mod base;
 mod build;
+mod build_step;
 mod changing;
 mod clean;
 mod connect;
@@ -118,6 +119,9 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    if let Some(status) = build_step::perform(std::env::args_os()) {
+        return status;
+    }
     let cli = Cli::plain_run(std::env::args_os()).unwrap_or_else(Cli::parse);
     let context = Context::new(&cli.talk);
     match perform(cli.verb, &context) {

@@ -183,7 +183,7 @@ fn launch(arguments: &Arguments, context: &Context) -> Result<ExitCode, Failure>
         Some(learning) => Notice::Everything(&mut learning.record),
         None => Notice::Refusals(&mut refusals),
     };
-    let images = Images { package, base, providers };
+    let images = Images { package: Some(package), base, providers };
     let result = sandbox::run(&plan, images, arguments.of_app(), &mut watch, notice);
     // What was learnt is judged by looking into the mounts: they are served as long as the keepers have a user.
     let keepers = watch.end();
@@ -377,7 +377,7 @@ fn cannot_mount(opened: &Opened, error: &KeeperError) -> Failure {
         KeeperError::Step { source, .. } => failure.because(source),
         KeeperError::Image(_) | KeeperError::Ended => failure.because(error),
     };
-    name_the_lack(failure)
+    doctor::name_the_lack(failure)
 }
 
 fn not_launched(plan: &Plan, error: &LaunchError, learns: bool) -> Failure {
@@ -391,18 +391,6 @@ fn not_launched(plan: &Plan, error: &LaunchError, learns: bool) -> Failure {
         LaunchError::StreamIsFolder(_) => failure.hint("give it a file, a pipe or a terminal"),
         LaunchError::Step(_, cause) if learns && cause.raw_os_error() == Some(EBUSY) => failure
             .hint("something else listens to the system calls here already, as some container managers do"),
-        LaunchError::Step(..) => name_the_lack(failure),
-    }
-}
-
-/// Where this machine lacks something that every app needs, that is the cause.
-fn name_the_lack(failure: Failure) -> Failure {
-    match doctor::first_lack() {
-        Some((lack, mend)) => {
-            let mut failure = failure.hint(format!("{mend}; `pack doctor` shows all that is missing"));
-            failure.causes.push(lack);
-            failure
-        }
-        None => failure,
+        LaunchError::Step(..) => doctor::name_the_lack(failure),
     }
 }

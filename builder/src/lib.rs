@@ -5,6 +5,7 @@
 //! | [`project`] | finds and reads `pack.yaml`; where the work folders are |
 //! | [`init`] | the first `pack.yaml` of a project, or one from a `snapcraft.yaml` |
 //! | [`parts`] | the life of the parts: pull, build, stage, prime |
+//! | [`confine`] | the sandbox that every command of a step runs in |
 //! | [`sources`] | where the source of a part comes from |
 //! | [`plugins`] | what builds a part, as data |
 //! | [`base`] | the files of the base, for tools that need them |
@@ -25,6 +26,7 @@
 
 pub mod assemble;
 pub mod base;
+pub mod confine;
 pub mod content;
 pub mod debian;
 pub mod diff;

@@ -10,7 +10,9 @@
 //!     parts/NAME/build                   where the part is built
 //!     parts/NAME/install                 what it installs
 //!     parts/NAME/home                    HOME of its scripts
+//!     parts/NAME/tmp                     TMPDIR of its scripts; empty between them
 //!     parts/NAME/control                 how its scripts ask for the default of a step
+//!     parts/NAME/plan.json               what the sandbox of its last command was made of
 //!     parts/NAME/STEP.log                what its scripts said
 //!     parts/NAME/state.json              what went into it, such as versions and hashes of Debian packages
 //!     stage                              what all parts share with one another
@@ -297,6 +299,16 @@ impl PartFolders {
         self.root.join("home")
     }
 
+    /// TMPDIR of its scripts.
+    pub fn temporary(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// What the sandbox of its last command was made of.
+    pub fn plan(&self) -> PathBuf {
+        self.root.join("plan.json")
+    }
+
     /// How its scripts ask for the default of a step.
     pub(crate) fn control(&self) -> PathBuf {
         self.root.join("control")
@@ -321,6 +333,7 @@ impl PartFolders {
             self.build(),
             self.install(),
             self.home(),
+            self.temporary(),
             self.control(),
         ];
         folders.iter().try_for_each(|folder| files::make_folder(folder))

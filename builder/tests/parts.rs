@@ -5,7 +5,6 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -75,8 +74,9 @@ impl Workshop {
             architecture: Architecture::HOST,
             source_date_epoch: 1_000_000_000,
             parallel: NonZeroUsize::new(3).unwrap(),
-            search_path: OsStr::new("/usr/local/bin:/usr/bin:/bin"),
             sources: &cache.with_file_name("parts-sources-cache"),
+            runner: Path::new(env!("CARGO_BIN_EXE_pack-build-step")),
+            environment: &BTreeMap::new(),
             debian: &debian::Request::new(Vec::new(), cache, Architecture::HOST, SystemTime::now()),
         };
         parts::build(&request, &lock, steps)

@@ -38,6 +38,10 @@ pub struct Plan {
     pub manager: Option<String>,
     /// Groups of system calls (`schemas/system-calls.yaml`) that are not refused, and the plug that asked for each.
     pub system_calls: BTreeMap<String, Name>,
+    /// The user and the group that the app is inside, and the name of the machine there: those of the host where nothing is
+    /// said. Builds have the same everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stand_in: Option<StandIn>,
     /// What the desktop portal and the message bus know the app as; nothing where it reaches neither.
     pub identity: Option<Identity>,
     /// What the root folder is made of, in the order in which it is made. The root is a tmpfs of its own, and is
@@ -55,7 +59,7 @@ pub struct Plan {
     pub links: BTreeMap<String, Setting>,
     /// The whole environment of the app; nothing is inherited beside it.
     pub environment: BTreeMap<String, Setting>,
-    /// The program, a path inside.
+    /// The program: a path inside, or a plain name that is looked up in the folders of PATH.
     pub program: String,
     /// Its first arguments, from the manifest; the caller's follow, which need not be text.
     pub arguments: Vec<String>,
@@ -112,6 +116,18 @@ pub enum Processes {
         /// The plug that asked for it.
         because: Name,
     },
+}
+
+/// What stands inside for the user and the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct StandIn {
+    /// User id.
+    pub user: u32,
+    /// Group id.
+    pub group: u32,
+    /// Name of the machine.
+    pub host_name: String,
 }
 
 /// What others know an app as.

@@ -8,6 +8,7 @@ use pack_schemas::names::Name;
 use pack_schemas::text::visible;
 
 use super::{GlobError, Step};
+use crate::confine::ConfineError;
 use crate::debian::DebianError;
 use crate::files::FileError;
 use crate::plugins::PluginError;
@@ -19,6 +20,9 @@ pub enum PartsError {
     /// The work folders cannot be emptied.
     #[error("cannot prepare the folders of the build")]
     Prepare(#[from] FileError),
+    /// The host's root folder cannot be looked at.
+    #[error("cannot prepare the sandboxes of the build")]
+    Confine(#[from] ConfineError),
     /// A step failed.
     #[error("cannot {step} the part `{part}`")]
     Step {
@@ -43,6 +47,9 @@ pub enum StepError {
     /// The source is none that the plugin can build.
     #[error(transparent)]
     Plugin(#[from] PluginError),
+    /// There is no sandbox for a command.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
     /// The stage-packages cannot be had.
     #[error("cannot stage its Debian packages")]
     Debian(#[from] DebianError),

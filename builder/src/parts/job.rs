@@ -1,11 +1,13 @@
 //! The commands of a step: a script's shell, or the programs of a plugin.
 //!
-//! They run with nothing on standard input, their output at the end of the step's log, and no variable of the caller's
-//! environment but PATH:
+//! Each runs in the sandbox that [`confine`] draws, with nothing on standard input, its output at the end of the step's log,
+//! the umask 022, and no variable of the caller's environment but those of the last row:
 //!
 //! | variable | value |
 //! |---|---|
-//! | HOME | a folder of the part's own |
+//! | PATH | `/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin` |
+//! | HOME, TMPDIR | folders of the part's own |
+//! | USER, LOGNAME | `builder` |
 //! | LANG, TZ | `C.UTF-8`, `UTC` |
 //! | SOURCE_DATE_EPOCH | the time stamp of everything in the package |
 //! | PACK_PROJECT_DIR, PACK_PART_SRC, PACK_PART_BUILD, PACK_PART_INSTALL, PACK_STAGE, PACK_PRIME | folders |
@@ -15,20 +17,22 @@
 //! | CRAFT_… | the same under snapcraft's names |
 //! | what the plugin sets | see [`plugins::environment`] |
 //! | what `build-environment` sets | in the order of the names; `$NAME` and `${NAME}` refer to variables so far |
+//! | pull only: http_proxy, https_proxy, ftp_proxy, all_proxy, no_proxy, in small and in capital letters | the caller's; a value with an `@`, before which a password would stand, is left out |
+//! | pull only: SSL_CERT_FILE | the caller's file, shown at `/build/certificates` |
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{ExitStatus, Stdio};
 
 use pack_schemas::manifest::{Part, expand};
 use pack_schemas::names::Name;
 use pack_schemas::text::visible;
 
 use super::{Request, Step, StepError, within};
-use crate::files::FileError;
+use crate::confine::{self, NotStarted, Root, Sandbox, Started, inside};
+use crate::files::{self, FileError};
 use crate::plugins::{self, Places};
 use crate::project::PartFolders;
 
@@ -36,12 +40,29 @@ use crate::project::PartFolders;
 const TAIL_LINES: usize = 20;
 const TAIL_BYTES: u64 = 8 << 10;
 
+/// Variables with which a person says how the network is reached, in small letters.
+const PROXIES: [&str; 5] = ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"];
+/// The variable that names a file of certificates.
+const CERTIFICATES: &str = "SSL_CERT_FILE";
+
 /// What a step of a part runs in.
 pub(super) struct Setting<'a> {
     pub request: &'a Request<'a>,
     pub name: &'a Name,
     pub part: &'a Part,
     pub folders: &'a PartFolders,
+    pub root: &'a Root,
+}
+
+/// A command and where it runs.
+pub(super) struct Job<'a> {
+    pub step: Step,
+    pub program: &'a str,
+    pub arguments: &'a [String],
+    /// Variables beside those of the module's table.
+    pub environment: BTreeMap<String, String>,
+    /// A folder of the part's, or of the build.
+    pub working_folder: &'a Path,
 }
 
 /// The paths of [`Places`], and what else is in there.
@@ -59,7 +80,7 @@ impl Setting<'_> {
     /// The part's folders as its commands see them.
     pub(super) fn paths(&self) -> Paths {
         let Setting { folders, request, part, .. } = self;
-        let show = |path: &Path| path.to_string_lossy().into_owned();
+        let show = |path: &Path| inside(request.project, path);
         Paths {
             source: show(&within(part, &folders.source())),
             fetched: show(&folders.fetched()),
@@ -84,79 +105,143 @@ impl Paths {
 pub(super) fn run(
     setting: &Setting<'_>,
     step: Step,
-    job: &plugins::Command,
+    command: &plugins::Command,
     working_folder: &Path,
 ) -> Result<(), StepError> {
     let log = setting.folders.log(step.as_str());
-    let mut command = command(setting, &job.program, working_folder, &log)?;
-    command.args(&job.arguments).envs(&job.environment);
-    let started = |source| StepError::Start { program: job.program.clone(), source };
-    let status = command.status().map_err(started)?;
+    let job = Job {
+        step,
+        program: &command.program,
+        arguments: &command.arguments,
+        environment: command.environment.clone(),
+        working_folder,
+    };
+    let mut started = prepare(setting, &job, &log)?;
+    let status = started.command.status();
+    let status = ended(setting, &started, status)?;
     if status.success() {
         return Ok(());
     }
-    Err(StepError::Command { command: job.typed(), status, tail: tail(&log), log })
+    Err(StepError::Command { command: command.typed(), status, tail: tail(&log), log })
 }
 
-/// A program with the environment of a step, its output at the end of a log.
-pub(super) fn command(
-    setting: &Setting<'_>,
-    program: &str,
-    working_folder: &Path,
-    log: &Path,
-) -> Result<Command, StepError> {
+/// A command ready to be started in the sandbox of its step, its output at the end of a log.
+pub(super) fn prepare(setting: &Setting<'_>, job: &Job<'_>, log: &Path) -> Result<Started, StepError> {
     let write_error = |source| FileError::at("write", log, source);
     let output = OpenOptions::new().append(true).create(true).open(log).map_err(write_error)?;
     let errors = output.try_clone().map_err(write_error)?;
-    let mut command = Command::new(program);
-    command.current_dir(working_folder).env_clear();
-    command.stdin(Stdio::null()).stdout(output).stderr(errors);
-    command.envs(environment(setting));
-    Ok(command)
+    renew(&setting.folders.temporary())?;
+    // In a sandbox, a folder that cannot be entered is gone round.
+    let entered = job.working_folder.read_dir();
+    entered.map_err(|source| FileError::at("enter", job.working_folder, source))?;
+    let request = setting.request;
+    let sandbox = Sandbox {
+        project: request.project,
+        part: setting.name,
+        step: job.step,
+        root: setting.root,
+        certificates: certificates(request),
+    };
+    let mut environment = environment(setting, job.step);
+    environment.extend(job.environment.clone());
+    let working_folder = inside(request.project, job.working_folder);
+    let plan = confine::plan(&sandbox, job.program, job.arguments, environment, working_folder)?;
+    let mut started = Started::prepare(request.runner, &plan, &setting.folders.plan())?;
+    started.command.stdin(Stdio::null()).stdout(output).stderr(errors);
+    Ok(started)
+}
+
+/// How a command ended that was started; what it left in TMPDIR is removed.
+pub(super) fn ended(
+    setting: &Setting<'_>,
+    started: &Started,
+    status: io::Result<ExitStatus>,
+) -> Result<ExitStatus, StepError> {
+    let status = started.ended(status).map_err(|error| match error {
+        NotStarted::Program { program, source } => StepError::Start { program, source },
+        NotStarted::Confine(error) => error.into(),
+    });
+    let emptied = renew(&setting.folders.temporary());
+    let status = status?;
+    emptied?;
+    Ok(status)
+}
+
+/// Makes a folder anew, and empty.
+pub(super) fn renew(folder: &Path) -> Result<(), FileError> {
+    files::remove_tree(folder)?;
+    files::make_folder(folder)
+}
+
+/// The file of certificates that the caller names, where it is one.
+fn certificates<'a>(request: &Request<'a>) -> Option<&'a Path> {
+    let path = Path::new(request.environment.get(CERTIFICATES)?);
+    (path.is_absolute() && path.is_file()).then_some(path)
 }
 
 /// The variables of the module's table.
-fn environment(setting: &Setting<'_>) -> BTreeMap<String, std::ffi::OsString> {
-    let Setting { request, name, part, folders } = setting;
+fn environment(setting: &Setting<'_>, step: Step) -> BTreeMap<String, String> {
+    let Setting { request, name, part, folders, .. } = setting;
     let manifest = request.project.manifest();
     let work = request.project.work();
-    let jobs = request.parallel.to_string();
-    let epoch = request.source_date_epoch.to_string();
+    let place = |path: &Path| inside(request.project, path);
     let (arch, triplet) = (request.architecture.as_str(), request.architecture.triplet().unwrap_or(""));
-    let texts: [(&str, &[&str], &OsStr); 12] = [
-        ("PROJECT_DIR", &[], request.project.folder().as_os_str()),
-        ("PART_SRC", &[], &folders.source().into_os_string()),
-        ("PART_BUILD", &[], &folders.build().into_os_string()),
-        ("PART_INSTALL", &[], &folders.install().into_os_string()),
-        ("STAGE", &[], &work.stage().into_os_string()),
-        ("PRIME", &[], &work.prime().into_os_string()),
-        ("PART_NAME", &[], name.as_str().as_ref()),
-        ("PROJECT_NAME", &[], manifest.name.as_str().as_ref()),
-        ("PROJECT_VERSION", &[], manifest.version.as_str().as_ref()),
-        ("ARCH", &["TARGET_ARCH", "ARCH_BUILD_FOR", "ARCH_BUILD_ON"], arch.as_ref()),
-        ("ARCH_TRIPLET", &["ARCH_TRIPLET_BUILD_FOR", "ARCH_TRIPLET_BUILD_ON"], triplet.as_ref()),
-        ("PARALLEL_BUILD_COUNT", &[], jobs.as_ref()),
+    let texts: [(&str, &[&str], String); 12] = [
+        ("PROJECT_DIR", &[], place(request.project.folder())),
+        ("PART_SRC", &[], place(&folders.source())),
+        ("PART_BUILD", &[], place(&folders.build())),
+        ("PART_INSTALL", &[], place(&folders.install())),
+        ("STAGE", &[], place(&work.stage())),
+        ("PRIME", &[], place(&work.prime())),
+        ("PART_NAME", &[], name.to_string()),
+        ("PROJECT_NAME", &[], manifest.name.to_string()),
+        ("PROJECT_VERSION", &[], manifest.version.to_string()),
+        ("ARCH", &["TARGET_ARCH", "ARCH_BUILD_FOR", "ARCH_BUILD_ON"], arch.to_owned()),
+        ("ARCH_TRIPLET", &["ARCH_TRIPLET_BUILD_FOR", "ARCH_TRIPLET_BUILD_ON"], triplet.to_owned()),
+        ("PARALLEL_BUILD_COUNT", &[], request.parallel.to_string()),
     ];
-    let mut variables = BTreeMap::from([
-        ("HOME".to_owned(), folders.home().into_os_string()),
-        ("LANG".to_owned(), "C.UTF-8".into()),
-        ("TZ".to_owned(), "UTC".into()),
-        ("SOURCE_DATE_EPOCH".to_owned(), epoch.into()),
-        ("PATH".to_owned(), request.search_path.to_os_string()),
-    ]);
+    let fixed = [
+        ("PATH", confine::SEARCH_PATH.to_owned()),
+        ("HOME", place(&folders.home())),
+        ("TMPDIR", place(&folders.temporary())),
+        ("USER", "builder".to_owned()),
+        ("LOGNAME", "builder".to_owned()),
+        ("LANG", "C.UTF-8".to_owned()),
+        ("TZ", "UTC".to_owned()),
+        ("SOURCE_DATE_EPOCH", request.source_date_epoch.to_string()),
+    ];
+    let mut variables: BTreeMap<String, String> =
+        fixed.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     for (name, others, value) in texts {
-        variables.insert(format!("PACK_{name}"), value.to_os_string());
+        variables.insert(format!("PACK_{name}"), value.clone());
         for craft in others.iter().chain([&name]) {
-            variables.insert(format!("CRAFT_{craft}"), value.to_os_string());
+            variables.insert(format!("CRAFT_{craft}"), value.clone());
         }
+    }
+    if step == Step::Pull {
+        variables.extend(fetching(request));
     }
     let of_plugin = plugins::environment(part, &setting.paths().places(&[]));
     for (name, value) in of_plugin.iter().chain(&part.build_environment) {
-        // A folder whose name is not UTF-8 cannot be referred to.
-        let value = expand(value, |name| variables.get(name).and_then(|value| value.to_str()));
-        variables.insert(name.clone(), value.into());
+        let value = expand(value, |name| variables.get(name).map(String::as_str));
+        variables.insert(name.clone(), value);
     }
     variables
+}
+
+/// The caller's variables that fetching needs: the last rows of the module's table.
+fn fetching(request: &Request<'_>) -> Vec<(String, String)> {
+    let is_proxy = |name: &str| PROXIES.contains(&name.to_ascii_lowercase().as_str());
+    let mut kept: Vec<(String, String)> = request
+        .environment
+        .iter()
+        .filter(|(name, value)| is_proxy(name) && !value.contains('@'))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    if certificates(request).is_some() {
+        kept.push((CERTIFICATES.to_owned(), confine::CERTIFICATES.to_owned()));
+    }
+    kept
 }
 
 /// The last lines of a log, safe to show.

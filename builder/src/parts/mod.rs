@@ -15,7 +15,6 @@
 //! Every build begins with empty folders; only downloads are kept from one to the next.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -23,6 +22,7 @@ use std::path::{Path, PathBuf};
 use pack_schemas::manifest::{PackageType, Part};
 use pack_schemas::names::{Architecture, Name};
 
+use crate::confine::Root;
 use crate::debian::{self, StagedPackage};
 use crate::files::{self, FileError, Transfer};
 use crate::plugins::{self, Recipe};
@@ -58,8 +58,11 @@ pub struct Request<'a> {
     pub source_date_epoch: u32,
     /// How many jobs a build may run at once.
     pub parallel: NonZeroUsize,
-    /// PATH of the scripts.
-    pub search_path: &'a OsStr,
+    /// The program that makes the sandbox of a command, started as `RUNNER build-step PLAN PARENT`, and does then what
+    /// [`confine::runner`](crate::confine::runner) says.
+    pub runner: &'a Path,
+    /// The caller's environment, as far as it is text; of it the pull step gets what says how the network is reached.
+    pub environment: &'a BTreeMap<String, String>,
     /// Where stage-packages come from; names and architecture in it are not looked at.
     pub debian: &'a debian::Request,
     /// A folder for downloaded sources; made where it is missing, kept between builds.
@@ -95,7 +98,8 @@ pub fn build(
     let work = request.project.work();
     work.renew(lock)?;
     let plan = plan(&request.project.manifest().parts, request.until);
-    let mut build = Build { request, work, owners: Owners::default(), packages: BTreeMap::new() };
+    let root = Root::of_host()?;
+    let mut build = Build { request, work, root: &root, owners: Owners::default(), packages: BTreeMap::new() };
     for (at, action) in plan.iter().enumerate() {
         progress.begin(action, at, plan.len());
         build.perform(action, progress).map_err(|source| PartsError::Step {
@@ -111,6 +115,7 @@ pub fn build(
 struct Build<'a> {
     request: &'a Request<'a>,
     work: WorkFolders,
+    root: &'a Root,
     owners: Owners,
     packages: BTreeMap<Name, Vec<StagedPackage>>,
 }
@@ -121,7 +126,7 @@ impl Build<'_> {
         let name = &action.part;
         let part = &request.project.manifest().parts[name];
         let folders = self.work.part(name);
-        let setting = Setting { request, name, part, folders: &folders };
+        let setting = Setting { request, name, part, folders: &folders, root: self.root };
         match action.step {
             Step::Pull => self.pull(&setting),
             Step::Build => self.build(&setting, progress),

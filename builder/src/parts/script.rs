@@ -1,6 +1,6 @@
 //! The scripts that stand in place of a step: `override-pull`, `-build`, `-stage`, `-prime`.
 //!
-//! A script is run by `/bin/bash -e` in the folder that its step works on, with the umask 022, as [`job`] says.
+//! A script is run by `/bin/bash -e` in the folder that its step works on, as [`job`] says.
 //!
 //! `craftctl default` (or `packctl default`) in a script does what the step would do without it. The script asks for
 //! that over a FIFO and waits at another for the answer:
@@ -8,25 +8,27 @@
 //! ```text
 //! script  default ⟶ control/request   pack reads, does the step's own work
 //! script  done | failed ⟵ control/reply
-//! waiter  end ⟶ control/request       once the script has ended
+//! waiter  end ⟶ control/request       once the script has ended; on a line of its own, whatever the script wrote
 //! ```
 //!
-//! Both ends of both are open in this process throughout, so that nobody waits for a FIFO to be opened.
+//! Both ends of both are open in this process throughout, so that nobody waits for a FIFO to be opened. The folder of the
+//! FIFOs is made anew for each script: what an earlier one left there is not written into.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::ExitStatus;
 
 use rustix::fs::{CWD, FileType, Mode};
 
-use super::job::{self, Setting};
+use super::job::{self, Job, Setting};
 use super::{Step, StepError};
-use crate::files::{self, FileError};
+use crate::confine::{self, Started};
+use crate::files::FileError;
 
 /// Read by bash before the script, whose own lines so keep their numbers.
 const PRELUDE: &str = r#"unset BASH_ENV
-umask 022
 craftctl() {
     if [ "$*" != default ]; then
         echo "$FUNCNAME: this version of pack knows only: $FUNCNAME default" >&2
@@ -40,6 +42,9 @@ packctl() { craftctl "$@"; }
 export -f craftctl packctl
 "#;
 
+/// Longest request, in bytes.
+const LONGEST_REQUEST: u64 = 64;
+
 /// Runs a script in place of a step, `default` where it asks for that.
 pub(super) fn run(
     setting: &Setting<'_>,
@@ -49,28 +54,40 @@ pub(super) fn run(
     mut default: impl FnMut() -> Result<(), StepError>,
 ) -> Result<(), StepError> {
     let folders = setting.folders;
+    job::renew(&folders.control())?;
     let control = Control::new(&folders.control())?;
     let prelude = folders.control().join("prelude");
     let text = folders.control().join(format!("override-{step}"));
     let log = folders.log(step.as_str());
     write(&prelude, PRELUDE)?;
     write(&text, script)?;
-    let mut default_failure = None;
-    let status = {
-        let mut command = job::command(setting, "/bin/bash", working_folder, &log)?;
-        command.arg("-e").arg(&text).env("BASH_ENV", &prelude).env("PACK_CONTROL", folders.control());
-        control.attend(command, || match default() {
-            Ok(()) => true,
-            Err(error) => {
-                default_failure.get_or_insert(error);
-                false
-            }
-        })?
+    let place = |name: &str| format!("{}/{name}", confine::CONTROL);
+    let job = Job {
+        step,
+        program: "/bin/bash",
+        arguments: &["-e".to_owned(), place(&format!("override-{step}"))],
+        environment: BTreeMap::from([
+            ("BASH_ENV".to_owned(), place("prelude")),
+            ("PACK_CONTROL".to_owned(), confine::CONTROL.to_owned()),
+        ]),
+        working_folder,
     };
+    let mut started = job::prepare(setting, &job, &log)?;
+    let mut default_failure = None;
+    let status = control.attend(&mut started, || match default() {
+        Ok(()) => true,
+        Err(error) => {
+            default_failure.get_or_insert(error);
+            false
+        }
+    })?;
+    let status = job::ended(setting, &started, status);
     match default_failure {
         Some(error) => Err(error),
-        None if status.success() => Ok(()),
-        None => Err(StepError::Script { step, status, tail: job::tail(&log), log }),
+        None => match status? {
+            status if status.success() => Ok(()),
+            status => Err(StepError::Script { step, status, tail: job::tail(&log), log }),
+        },
     }
 }
 
@@ -89,7 +106,6 @@ impl Control {
     fn new(folder: &Path) -> Result<Control, FileError> {
         let make = |name: &str| {
             let path = folder.join(name);
-            files::remove_tree(&path)?;
             rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
                 .map_err(|error| FileError::at("make the FIFO", &path, error.into()))?;
             let file = OpenOptions::new().read(true).write(true).open(&path);
@@ -100,42 +116,48 @@ impl Control {
         Ok(Control { request, reply, request_path })
     }
 
-    /// Runs a command to its end and answers its requests.
+    /// Runs a command to its end and answers its requests; gives what there is to be known of its end.
     fn attend(
         &self,
-        mut command: Command,
+        started: &mut Started,
         mut default: impl FnMut() -> bool,
-    ) -> Result<ExitStatus, StepError> {
-        let started = |source| StepError::Start { program: "/bin/bash".to_owned(), source };
+    ) -> Result<io::Result<ExitStatus>, StepError> {
         let ipc_error = |source| FileError::at("use the FIFO", &self.request_path, source);
         let mut end = self.request.try_clone().map_err(ipc_error)?;
-        let requests = BufReader::new(self.request.try_clone().map_err(ipc_error)?);
-        let mut child = command.spawn().map_err(started)?;
+        let mut requests = BufReader::new(self.request.try_clone().map_err(ipc_error)?);
+        let mut child = match started.command.spawn() {
+            Ok(child) => child,
+            Err(error) => return Ok(Err(error)),
+        };
         std::thread::scope(|scope| {
             let waiter = scope.spawn(move || {
                 let status = child.wait();
                 // Fails only where nobody reads any more, who so needs no end.
-                let _ = end.write_all(b"end\n");
+                let _ = end.write_all(b"\nend\n");
                 status
             });
             let mut served = Ok(());
-            for line in requests.lines() {
-                match line {
-                    Ok(line) if line == "default" => {
+            while served.is_ok() {
+                match next_line(&mut requests) {
+                    Ok(line) if line == b"default\n" => {
                         let answer: &[u8] = if default() { b"done\n" } else { b"failed\n" };
                         served = (&self.reply).write_all(answer);
                     }
-                    Ok(line) if line == "end" => break,
+                    Ok(line) if line == b"end\n" => break,
                     Ok(_) => {}
                     Err(error) => served = Err(error),
-                }
-                if served.is_err() {
-                    break;
                 }
             }
             let status = waiter.join().expect("the waiter has nothing to panic over");
             served.map_err(ipc_error)?;
-            status.map_err(started)
+            Ok(status)
         })
     }
+}
+
+/// A line with its end, or as much of one as a request could be long.
+fn next_line(requests: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    requests.take(LONGEST_REQUEST).read_until(b'\n', &mut line)?;
+    Ok(line)
 }

@@ -244,7 +244,11 @@ fn shown_of_etc() -> Vec<String> {
     shown
 }
 
-pub(crate) fn top() -> io::Result<BTreeMap<String, TopLink>> {
+/// What the host has at `/` of the folders that belong to `/usr`.
+///
+/// # Errors
+/// Where one of them cannot be looked at.
+pub fn top() -> io::Result<BTreeMap<String, TopLink>> {
     let mut top = BTreeMap::new();
     for name in TOP.iter().chain(STORES) {
         let path = Path::new("/").join(name);

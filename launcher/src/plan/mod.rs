@@ -133,6 +133,7 @@ pub fn build(request: &Request<'_>) -> Result<Plan, PlanError> {
         system_calls: system_calls(&plugs),
         limits: app.limits.clone(),
         manager: request.host.manager.clone(),
+        stand_in: None,
         identity,
         links: settings_links(request, &plugs),
         environment: environment::variables(request, app, &plugs, &root, &network),

@@ -150,7 +150,8 @@ fn etc(root: &mut Vec<Entry>, request: &Request<'_>) {
     root.extend(files.into_values());
 }
 
-fn devices(root: &mut Vec<Entry>) {
+/// The devices that every sandbox has, and a place for shared memory.
+pub fn devices(root: &mut Vec<Entry>) {
     for name in DEVICES {
         let source = Source::Path(format!("/dev/{name}"));
         root.push(entry(

@@ -127,7 +127,8 @@ fn report(channel: &OwnedFd, error: &StepError) {
 /// Closes what the launcher has open besides. Above all its copies of the keepers' devices: while anybody holds one, the
 /// kernel has whoever reads wait for an answer, even where every keeper has ended and the launcher has given up.
 fn close_inherited(task: &Task<'_>) -> Result<(), StepError> {
-    let mut kept = vec![task.channel.as_fd(), task.status.as_fd(), task.images.package.as_fd()];
+    let mut kept = vec![task.channel.as_fd(), task.status.as_fd()];
+    kept.extend(task.images.package.as_ref().map(AsFd::as_fd));
     kept.extend(task.images.base.as_ref().map(AsFd::as_fd));
     kept.extend(task.sockets.map(AsFd::as_fd));
     kept.extend(task.process_file.as_ref().map(AsFd::as_fd));
@@ -152,6 +153,9 @@ fn start(task: &Task<'_>) -> Result<(Pid, Option<OwnedFd>), StepError> {
             .step("tell the desktop portal of the sandbox")?;
     }
     proc.map_ids((0, 0), task.user)?;
+    if let Some(stand_in) = &task.plan.stand_in {
+        rustix::system::sethostname(stand_in.host_name.as_bytes()).step("name the machine")?;
+    }
     if !matches!(task.plan.network, Network::Host { .. }) {
         sys::network::bring_loopback_up().step("bring the loopback interface up")?;
     }
@@ -172,7 +176,7 @@ fn start(task: &Task<'_>) -> Result<(Pid, Option<OwnedFd>), StepError> {
     let is_nested = task.plan.system_calls.contains_key(NESTED_SANDBOX);
     proc.limit_user_namespaces(if is_nested { NESTED_MOST } else { 1 })?;
     root::close_proc(task.plan)?;
-    proc.leave_for_good(task.user)?;
+    proc.leave_for_good(task.plan.stand_in.as_ref().map_or(task.user, |it| (it.user, it.group)))?;
     if !is_nested {
         privileges::expect_no_user_namespace()?;
     }

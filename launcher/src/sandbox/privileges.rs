@@ -65,7 +65,7 @@ impl Proc {
         limited.step("forbid further user namespaces")
     }
 
-    /// Leaves the user namespace that owns the mounts for one below it, in which the user has the own id again.
+    /// Leaves the user namespace that owns the mounts for one below it, in which the user has the id `user`.
     ///
     /// From here on no capability that the process could come by counts for the mounts, the pid namespace or the network.
     ///

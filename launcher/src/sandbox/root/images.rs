@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use pack_schemas::plan::ImageRole;
 use rustix::fs::{CWD, FileType, OFlags, fstat};
+use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::{FOLDER, NOT_THERE, Places, beneath, make_link};
@@ -17,8 +18,8 @@ use crate::sys::mount::{
 
 /// The mounted images of a launch, as detached mounts, of which clones are attached.
 pub struct Images {
-    /// The package.
-    pub package: OwnedFd,
+    /// The package; nothing where what runs is none.
+    pub package: Option<OwnedFd>,
     /// Its base, where that is a package.
     pub base: Option<OwnedFd>,
     /// The packages that show it content, in the plan's order.
@@ -59,7 +60,8 @@ pub(super) fn place(
     images: &Images,
 ) -> Result<(), StepError> {
     if image == ImageRole::Package && path.is_empty() {
-        return attach(places, &images.package, target);
+        let package = images.package.as_ref().ok_or(Errno::BADF).step_on("show the package at", target)?;
+        return attach(places, package, target);
     }
     let source = path_of(image, path);
     let found = beneath(places.root, &source, OFlags::PATH | OFlags::NOFOLLOW);
