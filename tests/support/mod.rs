@@ -205,7 +205,8 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-fn own(path: &Path) {
+/// Gives a file to the user that the tests act as.
+pub fn own(path: &Path) {
     if is_root() {
         chown(path, Some(USER), Some(USER)).unwrap();
     }
