@@ -238,7 +238,10 @@ fn scripts_run_in_a_clean_environment() {
             ("PACK_ARCH", Architecture::HOST.to_string()),
             ("CRAFT_ARCH_TRIPLET_BUILD_FOR", Architecture::HOST.triplet().unwrap().to_owned()),
             ("FLAGS", "-O2 \"$(id)\"".to_owned()),
-            ("PATH", format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", work("stage/bin"))),
+            (
+                "PATH",
+                format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", work("stage/bin")),
+            ),
         ] {
             assert_eq!(variables[name], value, "{name}");
         }

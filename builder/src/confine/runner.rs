@@ -108,8 +108,9 @@ fn run(plan: &Plan) -> Result<Ended, Failure> {
 fn refused(refusals: &Refusals) -> Option<String> {
     let names: Vec<&str> = refusals.calls().take(NAMED_MOST).map(|(name, _)| name).collect();
     let total = refusals.total();
-    (total > 0)
-        .then(|| format!("pack: the sandbox refused this command {total} system calls ({})", names.join(", ")))
+    (total > 0).then(|| {
+        format!("pack: the sandbox refused this command {total} system calls ({})", names.join(", "))
+    })
 }
 
 fn failure(error: LaunchError) -> Failure {

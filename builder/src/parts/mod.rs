@@ -99,7 +99,8 @@ pub fn build(
     work.renew(lock)?;
     let plan = plan(&request.project.manifest().parts, request.until);
     let root = Root::of_host()?;
-    let mut build = Build { request, work, root: &root, owners: Owners::default(), packages: BTreeMap::new() };
+    let mut build =
+        Build { request, work, root: &root, owners: Owners::default(), packages: BTreeMap::new() };
     for (at, action) in plan.iter().enumerate() {
         progress.begin(action, at, plan.len());
         build.perform(action, progress).map_err(|source| PartsError::Step {
