@@ -37,7 +37,7 @@ fn unpack_beside(address: &str, path: &Path, kind: SourceType, folder: &Path) ->
         let unpacked = debian::unpack_files(&[path.to_path_buf()], folder);
         return unpacked
             .map(drop)
-            .map_err(|source| SourceError::Debian { address: address.to_owned(), source });
+            .map_err(|source| SourceError::Debian { address: address.to_owned(), source: Box::new(source) });
     }
     let mut at = None;
     let unpacked = Beneath::open(folder).and_then(|mut beneath| match kind {

@@ -117,7 +117,7 @@ pub enum SourceError {
         /// The package.
         address: String,
         /// Why.
-        source: DebianError,
+        source: Box<DebianError>,
     },
     /// What git has cloned is not in order.
     #[error("the git repository `{}`: {problem}", visible(.address))]
