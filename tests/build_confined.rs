@@ -61,7 +61,8 @@ impl Trap {
             ("SECRET_TOKEN", "secret".to_owned()),
         ];
         let script = format!(
-            r#"project=${{PACK_PROJECT_DIR:-{home}/tool}}
+            r#"#!/bin/bash
+project=${{PACK_PROJECT_DIR:-{home}/tool}}
 try() {{ local what=$1; shift; if ( "$@" ) > /dev/null 2>&1; then echo "$what"; fi; }}
 unix() {{ perl -MIO::Socket::UNIX -e 'exit !IO::Socket::UNIX->new(Peer => $ARGV[0])' "$1"; }}
 try home cat {home}/secret
@@ -88,8 +89,13 @@ try interfaces eval 'tail -n +3 /proc/net/dev | grep -v " lo:"'
             parts:\n  tool:\n    plugin: nil\n    source: files\n";
         let mut manifest = project.to_owned();
         for step in ["pull", "build", "stage", "prime"] {
-            let default = if step == "pull" { "craftctl default; " } else { "" };
-            manifest += &format!("    override-{step}: |\n      {default}bash /build/project/probe.sh\n");
+            // The app's command is there, as the look at the files before packing wants it.
+            let default = match step {
+                "build" => "install -D -m 755 /build/project/probe.sh $PACK_PART_INSTALL/bin/tool",
+                _ => "craftctl default",
+            };
+            manifest +=
+                &format!("    override-{step}: |\n      {default}\n      bash /build/project/probe.sh\n");
         }
         world.write("tool/pack.yaml", manifest);
         world.write("tool/files/text", "text");
