@@ -76,6 +76,7 @@ impl From<StepName> for Step {
 /// Builds the parts, and packs and signs what they made.
 pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Failure> {
     let project = project::open(&arguments.folder, context)?;
+    refuse_home(&project, context)?;
     warn_of_unknown_interfaces(project.manifest(), context)?;
     announce::not_done(project.manifest()).iter().for_each(|line| context.terminal.warn(line));
     let plan = Plan::new(&arguments, &project, context)?;
@@ -102,6 +103,20 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
     let assembled = pack(&request, &context.terminal)?;
     report(&assembled, output, key.as_ref(), context);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Scripts see the project: that must not be all that the user has.
+fn refuse_home(project: &Project, context: &Context) -> Result<(), Failure> {
+    let home = context.xdg()?.home;
+    let home = home.canonicalize().unwrap_or(home);
+    if !home.starts_with(project.folder()) {
+        return Ok(());
+    }
+    let folder = shown(project.folder());
+    Err(Failure::new(format!(
+        "`{folder}` is not built: it has your home folder in it, and scripts would see that"
+    ))
+    .hint("move the project into a folder of its own"))
 }
 
 /// A plug of an interface that this pack does not have is connected nowhere that has the same pack; most often it is

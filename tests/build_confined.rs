@@ -311,3 +311,12 @@ fn links_that_a_script_plants_lead_pack_nowhere() {
     succeed(world.pack(["build", "-q", "tool"]));
     assert_eq!(fs::read_to_string(world.home("precious")).unwrap(), "kept");
 }
+
+#[test]
+fn the_home_folder_is_no_project() {
+    let world = World::with_key();
+    world.write("pack.yaml", "name: tool\nversion: '1'\nbase: host\nparts: {tool: {plugin: nil}}\n");
+    let said = err(&fail(world.pack(["build", "-q", "."]), 1));
+    assert!(said.contains("it has your home folder in it") && said.contains("hint: "), "{said}");
+    assert!(!world.home(".pack").exists());
+}
