@@ -25,10 +25,10 @@ if [ "$(id -u)" = 0 ]; then
 fi
 place=$(mktemp -d "$homes/pack-bench-XXXXXX")
 trap 'rm -rf "$place"' EXIT
-mkdir "$place/home" "$place/run"
+mkdir "$place/home" "$place/home/Documents" "$place/run"
 cp "$PACK" "$place/pack"
 cp -r "$project/packaging/bases/debian-12" "$project/packaging/examples/libreoffice" "$place/home"
-cat > "$place/home/letter.html" <<'END'
+cat > "$place/home/Documents/letter.html" <<'END'
 <html><body><h1>A letter from the sandbox</h1><p>Grüße — 42 words were not needed.</p>
 <table border="1"><tr><td>one</td><td>two</td></tr><tr><td>three</td><td>four</td></tr></table></body></html>
 END
@@ -46,6 +46,7 @@ pack() {
     XDG_RUNTIME_DIR="$place/run" XDG_CACHE_HOME="$cache" LANG=C.UTF-8 CI=true "$place/pack" "$@")
 }
 
+letter=$place/home/Documents/letter
 now() { date +%s%N; }
 # Runs the rest of the line and prints how long it took.
 timed() {
@@ -57,10 +58,10 @@ timed() {
 }
 size() { awk -v label="$1" -v bytes="$2" 'BEGIN { printf "%-46s %9.1f MB\n", label, bytes / 1e6 }'; }
 convert() {
-  rm -f "$place/home/letter.pdf"
-  # x11 and home are connected; a headless run uses the second alone.
-  pack run libreoffice -- --headless --convert-to pdf letter.html
-  pdftotext "$place/home/letter.pdf" - | grep -q "Grüße — 42 words were not needed."
+  rm -f "$letter.pdf"
+  # The plug home shows the document, at the same place as outside.
+  pack run libreoffice -- --headless --convert-to pdf:writer_pdf_Export --outdir "${letter%/*}" "$letter.html"
+  pdftotext "$letter.pdf" - | grep -q "Grüße — 42 words were not needed."
 }
 
 pack key generate bench > /dev/null 2>&1
@@ -80,8 +81,8 @@ for number in $(seq 2 "${CONVERSIONS:-5}"); do
   timed "start $number" convert
 done
 
-pdfinfo "$place/home/letter.pdf" | grep -E 'Producer|Pages'
+pdfinfo "$letter.pdf" | grep -E 'Producer|Pages'
 if [ -n "$keep" ]; then
-  cp "$place/home/letter.pdf" "$keep"
-  pdftoppm -png -r 60 "$place/home/letter.pdf" "$keep/letter"
+  cp "$letter.pdf" "$keep"
+  pdftoppm -png -r 60 "$letter.pdf" "$keep/letter"
 fi
