@@ -28,9 +28,18 @@ trap 'rm -rf "$place"' EXIT
 mkdir "$place/home" "$place/home/Documents" "$place/run"
 cp "$PACK" "$place/pack"
 cp -r "$project/packaging/bases/debian-12" "$project/packaging/examples/libreoffice" "$place/home"
-cat > "$place/home/Documents/letter.html" <<'END'
-<html><body><h1>A letter from the sandbox</h1><p>Grüße — 42 words were not needed.</p>
-<table border="1"><tr><td>one</td><td>two</td></tr><tr><td>three</td><td>four</td></tr></table></body></html>
+cat > "$place/home/Documents/letter.fodt" <<'END'
+<?xml version="1.0" encoding="UTF-8"?>
+<office:document xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.0"
+  xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0" xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0"
+  office:version="1.3" office:mimetype="application/vnd.oasis.opendocument.text">
+<office:body><office:text>
+<text:h text:outline-level="1">A letter from the sandbox</text:h>
+<text:p>Grüße — 42 words were not needed.</text:p>
+<table:table><table:table-column table:number-columns-repeated="2"/><table:table-row>
+<table:table-cell><text:p>one</text:p></table:table-cell><table:table-cell><text:p>two</text:p></table:table-cell>
+</table:table-row></table:table>
+</office:text></office:body></office:document>
 END
 chmod 755 "$place"
 chmod 700 "$place/run"
@@ -60,8 +69,11 @@ size() { awk -v label="$1" -v bytes="$2" 'BEGIN { printf "%-46s %9.1f MB\n", lab
 convert() {
   rm -f "$letter.pdf"
   # The plug home shows the document, at the same place as outside.
-  pack run libreoffice -- --headless --convert-to pdf:writer_pdf_Export --outdir "${letter%/*}" "$letter.html"
-  pdftotext "$letter.pdf" - | grep -q "Grüße — 42 words were not needed."
+  pack run libreoffice -- --headless --convert-to pdf --outdir "${letter%/*}" "$letter.fodt"
+  pdftotext "$letter.pdf" "$place/text"
+  for words in "A letter from the sandbox" "Grüße — 42 words were not needed." two; do
+    grep -q "$words" "$place/text" || { echo "not in the PDF: $words" >&2; return 1; }
+  done
 }
 
 pack key generate bench > /dev/null 2>&1
