@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 use std::io::Write;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -268,6 +269,28 @@ fn npm_brings_the_node_that_is_asked_for() {
     let mut node = world.command(part(&world, "node", "install/bin/node"));
     node.arg(part(&world, "node", "install/bin/node-version"));
     assert_eq!(out(&succeed(node)), "v20.11.1\n");
+}
+
+#[test]
+fn the_network_is_there_when_a_part_is_pulled_and_not_when_it_is_built() {
+    let world = World::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connect = format!("exec 3<>/dev/tcp/127.0.0.1/{port}");
+    project(
+        &world,
+        "caller",
+        &format!(
+            "name: caller\nversion: '1'\nbase: host\nparts:\n  caller:\n    plugin: make\n    source: src\n    \
+             override-pull: |\n      craftctl default\n      {connect}\n"
+        ),
+    );
+    world.write("caller/src/Makefile", format!("SHELL = /bin/bash\nall:\n\t{connect}\ninstall:\n"));
+    let told = err(&fail(world.pack(["build", "caller", "--unsigned"]), 1));
+    assert!(told.contains("cannot build the part `caller`") && told.contains("Connection refused"), "{told}");
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_ok(), "the pull step did not reach it");
+    assert!(listener.accept().is_err(), "the build step did");
 }
 
 #[test]
