@@ -8,14 +8,13 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread::available_parallelism;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use indicatif::ProgressBar;
 use pack_builder::assemble::{self, AssembleError, Assembled, assemble};
 use pack_builder::confine::ConfineError;
 use pack_builder::debian;
 use pack_builder::keys::{KeyError, SecretKey};
-use pack_builder::parts::{self, Action, Built, PartsError, Progress, Step, StepError};
+use pack_builder::parts::{self, Built, PartsError, Step, StepError};
 use pack_builder::project::{BuildLock, Project};
 use pack_launcher::interfaces;
 use pack_schemas::manifest::Manifest;
@@ -25,10 +24,18 @@ use pack_schemas::text::nearest;
 use crate::base::ForBuild;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::interrupt::{self, Doing};
 use crate::package_file::shown;
 use crate::permissions::{Standing, asked};
-use crate::terminal::{Terminal, human_size};
+use crate::terminal::{Terminal, human_size, human_time};
 use crate::{announce, doctor, key, lint, project};
+
+mod progress;
+
+use progress::PartsProgress;
+
+/// A step that failed sooner needs no word about how long it took.
+const WORTH_TELLING: Duration = Duration::from_secs(1);
 
 /// Arguments of `pack build`.
 #[derive(clap::Args)]
@@ -81,7 +88,9 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
     announce::not_done(project.manifest()).iter().for_each(|line| context.terminal.warn(line));
     let plan = Plan::new(&arguments, &project, context)?;
     let lock = project.work().lock().map_err(|error| project::failure(&error))?;
-    let built = plan.build_parts(&project, &lock, context)?;
+    let doing = Doing::default();
+    interrupt::watch(&context.terminal, &doing)?;
+    let built = plan.build_parts(&project, &lock, &doing, context)?;
     let Some((output, key)) = &plan.package else {
         let work = shown(project.work().root());
         context.terminal.say(format!("stopped after {}; see `{work}`", plan.until));
@@ -100,7 +109,7 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
         blocks: Some(&blocks),
         parallel: available_parallelism().unwrap_or(NonZeroUsize::MIN),
     };
-    let assembled = pack(&request, &context.terminal)?;
+    let assembled = pack(&request, &doing, &context.terminal)?;
     report(&assembled, output, key.as_ref(), context);
     Ok(ExitCode::SUCCESS)
 }
@@ -164,7 +173,13 @@ impl Plan {
         Ok(Plan { until, architecture, epoch, package })
     }
 
-    fn build_parts(&self, project: &Project, lock: &BuildLock, context: &Context) -> Result<Built, Failure> {
+    fn build_parts(
+        &self,
+        project: &Project,
+        lock: &BuildLock,
+        doing: &Doing,
+        context: &Context,
+    ) -> Result<Built, Failure> {
         let request = parts::Request {
             project,
             until: self.until,
@@ -178,10 +193,14 @@ impl Plan {
             debian: &debian_request(project, lock, self.architecture, context)?,
             sources: &context.xdg()?.cache.join("pack/sources"),
         };
-        let mut progress = PartsProgress::new(&context.terminal);
-        let built = parts::build(&request, lock, &mut progress);
-        progress.end();
-        built.map_err(|error| parts_failure(&error))
+        let mut progress = PartsProgress::new(&context.terminal, doing);
+        let built = doing.settle(parts::build(&request, lock, &mut progress));
+        let elapsed = progress.elapsed();
+        match &built {
+            Ok(_) => progress.sum_up(),
+            Err(_) => progress.end(),
+        }
+        built.map_err(|error| parts_failure(&error, elapsed))
     }
 }
 
@@ -244,21 +263,23 @@ fn output_path(
     }
 }
 
-fn pack(request: &assemble::Request<'_>, terminal: &Terminal) -> Result<Assembled, Failure> {
+fn pack(request: &assemble::Request<'_>, doing: &Doing, terminal: &Terminal) -> Result<Assembled, Failure> {
     let bar = terminal.bytes_bar("Packing", 0);
+    doing.set("packing", Some(&bar));
     if bar.is_hidden() {
         terminal.say("packing");
     }
-    let assembled = assemble(request, &mut |progress| {
+    let assembled = doing.settle(assemble(request, &mut |progress| {
         bar.set_length(progress.total_bytes);
         bar.set_position(progress.bytes);
-    });
+    }));
     bar.finish_and_clear();
     assembled.map_err(|error| assemble_failure(&error, request.output))
 }
 
 fn assemble_failure(error: &AssembleError, output: &Path) -> Failure {
-    Failure::new(format!("cannot make the package `{}`", shown(output))).because(error)
+    let failure = Failure::new(format!("cannot make the package `{}`", shown(output))).because(error);
+    failure.hint_from(parts::full_disk_hint(error))
 }
 
 fn report(assembled: &Assembled, output: &Path, key: Option<&SecretKey>, context: &Context) {
@@ -275,72 +296,21 @@ fn report(assembled: &Assembled, output: &Path, key: Option<&SecretKey>, context
 }
 
 /// The failure of a part: the end of a script's output goes with it.
-fn parts_failure(error: &PartsError) -> Failure {
-    let failure = Failure::new(error.to_string());
+fn parts_failure(error: &PartsError, elapsed: Option<Duration>) -> Failure {
+    let after = elapsed.filter(|time| *time >= WORTH_TELLING);
+    let after = after.map(|time| format!(", after {}", human_time(time))).unwrap_or_default();
+    let failure = Failure::new(format!("{error}{after}"));
     let failure = match std::error::Error::source(error) {
         Some(cause) => failure.because(cause),
         None => failure,
     };
     let PartsError::Step { source, .. } = error else { return failure };
-    match source {
+    match source.as_ref() {
         StepError::Script { tail, .. } | StepError::Command { tail, .. } if !tail.is_empty() => {
             let lines: Vec<String> = tail.iter().map(|line| format!("    {line}")).collect();
             Failure { snippet: Some(lines.join("\n")), ..failure }
         }
-        StepError::Debian(error) => failure.hint_from(error.hint()),
-        StepError::Plugin(error) => failure.hint(error.hint()),
         StepError::Confine(ConfineError::Sandbox { .. }) => doctor::name_the_lack(failure),
-        _ => failure,
-    }
-}
-
-/// The steps on the terminal: one line that changes, or where that cannot be, a line for each step.
-struct PartsProgress<'a> {
-    terminal: &'a Terminal,
-    bar: ProgressBar,
-    step: String,
-}
-
-impl<'a> PartsProgress<'a> {
-    fn new(terminal: &'a Terminal) -> PartsProgress<'a> {
-        PartsProgress { terminal, bar: terminal.spinner("Building"), step: String::new() }
-    }
-
-    fn tell(&self, more: &str) {
-        if self.bar.is_hidden() {
-            self.terminal.detail(format!("{}{more}", self.step));
-        } else {
-            self.bar.set_message(format!("{}{more}", self.step));
-        }
-    }
-
-    fn end(self) {
-        self.bar.finish_and_clear();
-    }
-}
-
-impl Progress for PartsProgress<'_> {
-    fn begin(&mut self, action: &Action, at: usize, of: usize) {
-        self.step = format!("{} {}", action.step, action.part);
-        if self.bar.is_hidden() {
-            self.terminal.say(&self.step);
-        } else {
-            self.bar.set_message(format!("[{}/{of}] {}", at + 1, self.step));
-        }
-    }
-
-    fn packages(&mut self, progress: debian::Progress<'_>) {
-        match progress {
-            debian::Progress::Waiting => self.tell(": waiting for another build to release apt's lists"),
-            debian::Progress::Updating => self.tell(": fetching the lists of Debian packages"),
-            debian::Progress::Resolving => self.tell(": finding out which Debian packages are needed"),
-            debian::Progress::Downloading { packages, bytes } => {
-                self.tell(&format!(": downloading {packages} Debian packages, {}", human_size(bytes)));
-            }
-            debian::Progress::Unpacking { name, done, of } => {
-                self.tell(&format!(": unpacking {name} ({}/{of})", done + 1));
-            }
-            debian::Progress::Note(note) => self.bar.suspend(|| self.terminal.warn(note.to_string())),
-        }
+        other => failure.hint_from(other.hint()),
     }
 }

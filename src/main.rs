@@ -26,6 +26,7 @@ mod init;
 mod inspect;
 mod install;
 mod interfaces;
+mod interrupt;
 mod key;
 mod learn;
 mod lint;

@@ -42,6 +42,7 @@ enum ColorChoice {
 }
 
 /// Where a verb talks to the person.
+#[derive(Clone)]
 pub struct Terminal {
     quiet: bool,
     verbose: bool,
@@ -231,6 +232,16 @@ pub fn iso_time(seconds: u64) -> String {
     format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
 }
 
+/// A span of time for people: `0.3 s`, `12.3 s`, `2 min 5 s`, `1 h 2 min`.
+pub fn human_time(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{:.1} s", time.as_secs_f64()),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
 /// A size for people: `1.5 MB` (powers of 1000).
 pub fn human_size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
@@ -249,6 +260,20 @@ pub fn human_size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_of_time_are_as_exact_as_they_are_short() {
+        for (milliseconds, expected) in [
+            (0, "0.0 s"),
+            (340, "0.3 s"),
+            (59_900, "59.9 s"),
+            (60_000, "1 min 0 s"),
+            (3_599_999, "59 min 59 s"),
+            (3_720_000, "1 h 2 min"),
+        ] {
+            assert_eq!(human_time(Duration::from_millis(milliseconds)), expected);
+        }
+    }
 
     #[test]
     fn times_are_written_as_dates() {

@@ -20,7 +20,16 @@ fn world() -> World {
 /// What was said, with the home's path as `~`.
 fn said(world: &World, output: &Output) -> String {
     let home = world.home("").canonicalize().unwrap();
-    err(output).replace(home.to_str().unwrap().trim_end_matches('/'), "~")
+    without_times(&err(output).replace(home.to_str().unwrap().trim_end_matches('/'), "~"))
+}
+
+/// A text with `TIME` in place of what a build took.
+fn without_times(text: &str) -> String {
+    let line = |line: &str| match line.rsplit_once(", ") {
+        Some((before, time)) if time.ends_with(" s") => format!("{before}, TIME\n"),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
 }
 
 #[test]
@@ -32,7 +41,7 @@ fn a_build_says_its_steps_and_prints_the_file() {
     assert_eq!(
         said(&world, &output),
         format!(
-            "pull tool\nbuild tool\nstage tool\nprime tool\npacking\n\
+            "pull tool\nbuild tool\nstage tool\nprime tool\n4 steps run, TIME\npacking\n\
              made `tool_1.0_amd64.pkg`, {:.1} kB, signed with the key `tester`\n",
             size as f64 / 1000.0
         )
@@ -45,6 +54,61 @@ fn a_build_says_its_steps_and_prints_the_file() {
         fs::read(world.home("again.pkg")).unwrap(),
         fs::read(world.home("tool/tool_1.0_amd64.pkg")).unwrap()
     );
+}
+
+#[test]
+fn a_second_build_says_what_it_does_again_and_why() {
+    let world = world();
+    let build = |arguments: &[&str]| {
+        let output = succeed(world.pack(["build", "tool", "--step", "prime"].iter().chain(arguments)));
+        said(&world, &output)
+    };
+    let stopped = "stopped after prime; see `~/tool/.pack`\n";
+    let new: String = ["pull", "build", "stage", "prime"]
+        .iter()
+        .map(|step| format!("{step} tool: not done yet\n"))
+        .collect();
+    assert_eq!(build(&["-v"]), format!("{new}4 steps run, TIME\n{stopped}"));
+    assert_eq!(build(&[]), format!("nothing changed for 4 steps, TIME\n{stopped}"));
+    let same: String = ["pull", "build", "stage", "prime"]
+        .iter()
+        .map(|step| format!("{step} tool: nothing changed\n"))
+        .collect();
+    assert_eq!(build(&["-v"]), format!("{same}nothing changed for 4 steps, TIME\n{stopped}"));
+    world.write("tool/files/share/text", "other");
+    world.write("tool/files/share/more\n", "x");
+    assert_eq!(
+        build(&["-v"]),
+        format!(
+            "pull tool: src changed: share/more\\u{{a}}, share/text\nbuild tool: src changed: share/more\\u{{a}}, share/text\n\
+             stage tool: install changed\nprime tool: staged changed\n4 steps run, TIME\n{stopped}"
+        )
+    );
+    world.write("tool/pack.yaml", MANIFEST.replace("source: files", "source: files, stage: [-share/none]"));
+    assert_eq!(build(&[]), format!("stage tool\n1 step run, nothing changed for 3, TIME\n{stopped}"));
+    assert_eq!(build(&["-q"]), "");
+    succeed(world.pack(["clean", "tool", "-C", "tool"]));
+    assert_eq!(
+        build(&[]),
+        format!("pull tool\nbuild tool\nstage tool\nprime tool\n4 steps run, TIME\n{stopped}")
+    );
+}
+
+#[test]
+fn a_collision_names_both_parts_and_says_what_to_do() {
+    let world = World::new();
+    world.write("one/x", "1");
+    let manifest = "name: tool\nversion: '1.0'\nbase: host\nparts:\n  a: {plugin: dump, source: one}\n  \
+                    b: {plugin: nil, override-build: 'echo 2 > $PACK_PART_INSTALL/x'}\n";
+    world.write("tool/pack.yaml", manifest);
+    world.write("tool/one/x", "1");
+    let output = fail(world.pack(["build", "tool", "--unsigned"]), 1);
+    let expected = "error: cannot stage the part `b`
+  caused by: the part `b` and the part `a` both have `x`, and their content differs
+
+hint: leave it out with `stage: [-x]` in one of the two
+";
+    assert!(said(&world, &output).ends_with(expected), "{}", said(&world, &output));
 }
 
 #[test]
@@ -153,7 +217,10 @@ fn what_can_be_refused_is_refused_before_the_work() {
 fn a_build_can_stop_after_a_step() {
     let world = world();
     let output = succeed(world.pack(["build", "tool", "--step", "build"]));
-    assert_eq!(said(&world, &output), "pull tool\nbuild tool\nstopped after build; see `~/tool/.pack`\n");
+    assert_eq!(
+        said(&world, &output),
+        "pull tool\nbuild tool\n2 steps run, TIME\nstopped after build; see `~/tool/.pack`\n"
+    );
     assert!(world.home("tool/.pack/parts/tool/install/bin/tool").exists());
     assert!(!world.home("tool/.pack/stage/bin").exists() && !world.home("tool_1.0_amd64.pkg").exists());
 }

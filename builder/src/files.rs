@@ -3,13 +3,17 @@
 //! Nothing here follows a symbolic link that stands in a tree: links are copied as they are, and a link where a folder
 //! is wanted is an error.
 
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use pack_schemas::text::visible;
 use walkdir::WalkDir;
+
+mod copy;
+
+pub(crate) use copy::{Placer, Transfer, transfer_tree};
 
 /// What the file system refused.
 #[derive(Debug, thiserror::Error)]
@@ -27,15 +31,6 @@ impl FileError {
     pub(crate) fn at(action: &'static str, path: &Path, source: io::Error) -> FileError {
         FileError { action, path: path.to_path_buf(), source }
     }
-}
-
-/// How a file gets from one tree into another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Transfer {
-    /// As a file of its own.
-    Copy,
-    /// As another name of the same file, where the file system allows it.
-    Link,
 }
 
 /// Something in a tree.
@@ -77,90 +72,49 @@ pub(crate) fn list(root: &Path, enter: impl Fn(&Path) -> bool) -> Result<Vec<Ent
         .collect()
 }
 
+pub(crate) fn not_a_file(path: &Path) -> FileError {
+    let words = "it is neither a file, a folder nor a symbolic link";
+    FileError::at("copy", path, io::Error::new(io::ErrorKind::InvalidInput, words))
+}
+
 fn walk_error(root: &Path, error: walkdir::Error) -> FileError {
     let path = error.path().unwrap_or(root).to_path_buf();
     FileError { action: "list", path, source: error.into() }
 }
 
-/// Puts the tree under `from` into the folder `to`; files that are there already are replaced, folders merged.
-///
-/// # Errors
-/// Where something cannot be read or written, is neither file, folder nor symbolic link, or is a folder on one side
-/// only.
-pub(crate) fn transfer_tree(
-    from: &Path,
-    to: &Path,
-    how: Transfer,
-    enter: impl Fn(&Path) -> bool,
-) -> Result<(), FileError> {
-    for Entry { path, metadata } in list(from, enter)? {
-        let target = to.join(&path);
-        if metadata.is_dir() {
-            make_folder(&target)?;
-            continue;
-        }
-        match target.symlink_metadata() {
-            Ok(existing) if !existing.is_dir() => {
-                fs::remove_file(&target).map_err(|source| FileError::at("replace", &target, source))?;
-            }
-            // A folder in the way is told by what makes the file.
-            _ => {}
-        }
-        transfer(&from.join(&path), &target, &metadata, how)?;
-    }
-    Ok(())
+/// What two files or symbolic links at one path differ in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Difference {
+    /// One is a folder, file or link, and the other is not.
+    Kind,
+    /// Their bytes.
+    Content,
+    /// Where they point to.
+    Target,
+    /// One can be executed, and the other cannot.
+    Executable,
 }
 
-/// Puts one file or symbolic link, whose metadata the caller has, where nothing is yet.
-pub(crate) fn transfer(from: &Path, to: &Path, metadata: &Metadata, how: Transfer) -> Result<(), FileError> {
-    if metadata.is_symlink() {
-        let target = fs::read_link(from).map_err(|source| FileError::at("read", from, source))?;
-        return std::os::unix::fs::symlink(target, to).map_err(|source| FileError::at("write", to, source));
-    }
-    if !metadata.is_file() {
-        let words = "it is neither a file, a folder nor a symbolic link";
-        return Err(FileError::at("copy", from, io::Error::new(io::ErrorKind::InvalidInput, words)));
-    }
-    // A link fails across file systems, at the limit of names that a file may have, and for the files of another user
-    // (/proc/sys/fs/protected_hardlinks); then it is a copy.
-    if how == Transfer::Link && fs::hard_link(from, to).is_ok() {
-        return Ok(());
-    }
-    copy_file(from, to, metadata)
-}
-
-/// Copies content, permissions (no set-uid, set-gid or sticky bit) and time of modification.
-fn copy_file(from: &Path, to: &Path, metadata: &Metadata) -> Result<(), FileError> {
-    let mut input = File::open(from).map_err(|source| FileError::at("read", from, source))?;
-    let write_error = |source| FileError::at("write", to, source);
-    let mut output =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(write_error)?;
-    io::copy(&mut input, &mut output).map_err(|source| FileError::at("copy", from, source))?;
-    let modified = metadata.modified().map_err(|source| FileError::at("look at", from, source))?;
-    output.set_modified(modified).map_err(write_error)?;
-    output.set_permissions(Permissions::from_mode(metadata.mode() & 0o777)).map_err(write_error)
-}
-
-/// Whether two files or symbolic links are the same: type, content, and whether they can be executed.
-pub(crate) fn are_equal(left: &Path, right: &Path) -> Result<bool, FileError> {
+/// What two files or symbolic links differ in; nothing where they are the same.
+pub(crate) fn difference(left: &Path, right: &Path) -> Result<Option<Difference>, FileError> {
     let look = |path: &Path| path.symlink_metadata().map_err(|source| FileError::at("look at", path, source));
     let (left_data, right_data) = (look(left)?, look(right)?);
     if (left_data.dev(), left_data.ino()) == (right_data.dev(), right_data.ino()) {
-        return Ok(true);
+        return Ok(None);
     }
     if left_data.is_symlink() && right_data.is_symlink() {
         let target = |path: &Path| fs::read_link(path).map_err(|source| FileError::at("read", path, source));
-        return Ok(target(left)? == target(right)?);
+        let is_same = target(left)? == target(right)?;
+        return Ok((!is_same).then_some(Difference::Target));
+    }
+    if !left_data.is_file() || !right_data.is_file() {
+        return Ok(Some(Difference::Kind));
+    }
+    if left_data.len() != right_data.len() || !same_content(left, right)? {
+        return Ok(Some(Difference::Content));
     }
     let executable = |metadata: &Metadata| metadata.mode() & 0o111 != 0;
-    if !left_data.is_file()
-        || !right_data.is_file()
-        || left_data.len() != right_data.len()
-        || executable(&left_data) != executable(&right_data)
-    {
-        return Ok(false);
-    }
-    same_content(left, right)
+    Ok((executable(&left_data) != executable(&right_data)).then_some(Difference::Executable))
 }
 
 fn same_content(left: &Path, right: &Path) -> Result<bool, FileError> {
@@ -181,6 +135,43 @@ fn same_content(left: &Path, right: &Path) -> Result<bool, FileError> {
             return Ok(true);
         }
     }
+}
+
+/// Writes a file so that a reader sees all of it or what was there before, also when this process is killed. After a
+/// crash of the machine it may be torn: nothing is flushed.
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    let new = path.with_file_name(name);
+    fs::write(&new, content).map_err(|source| FileError::at("write", &new, source))?;
+    fs::rename(&new, path).map_err(|source| FileError::at("write", path, source))
+}
+
+/// Makes a folder that is empty, in place of what is there.
+pub(crate) fn renew_folder(path: &Path) -> Result<(), FileError> {
+    remove_tree(path)?;
+    make_folder(path)
+}
+
+/// Gives every file and folder of a tree the same time of modification, and one of two modes: 0755, or 0644 for files
+/// that cannot be executed.
+pub(crate) fn settle_tree(root: &Path, seconds: u32) -> Result<(), FileError> {
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(u64::from(seconds));
+    // What is in a folder changes its time, and names are listed before what is in them.
+    for Entry { path, metadata } in list(root, |_| true)?.iter().rev() {
+        let path = root.join(path);
+        // To open a FIFO would be to wait for who writes to it.
+        if !metadata.is_dir() && !metadata.is_file() {
+            continue;
+        }
+        let mode = if metadata.is_dir() || metadata.mode() & 0o111 != 0 { 0o755 } else { 0o644 };
+        if metadata.mode() & 0o7777 != mode {
+            set_mode(&path, mode)?;
+        }
+        let set = File::open(&path).and_then(|file| file.set_modified(time));
+        set.map_err(|source| FileError::at("change the time of", &path, source))?;
+    }
+    Ok(())
 }
 
 /// Removes a file, or a folder with all that is in it, also where folders inside forbid their owner to write. Nothing

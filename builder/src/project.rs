@@ -14,9 +14,12 @@
 //!     parts/NAME/control                 how its scripts ask for the default of a step
 //!     parts/NAME/plan.json               what the sandbox of its last command was made of
 //!     parts/NAME/STEP.log                what its scripts said
+//!     parts/NAME/STEP.json               what a step read and made, once it is complete
+//!     parts/NAME/STEP.LABEL.files        what a tree that it read held, to tell what has changed
 //!     parts/NAME/state.json              what went into it, such as versions and hashes of Debian packages
 //!     stage                              what all parts share with one another
 //!     prime                              what becomes the package
+//!     stage.json, prime.json             which parts are in them, while that is so
 //! ```
 
 use std::fs::{self, File};
@@ -222,16 +225,33 @@ impl WorkFolders {
         }
     }
 
-    /// Removes what earlier builds left of parts, stage and prime, and makes the folders anew.
+    /// Makes the folders of parts, stage and prime, and removes what earlier builds left of parts that are not among
+    /// these.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn renew(&self, _lock: &BuildLock) -> Result<(), FileError> {
+    pub(crate) fn prepare<'a>(
+        &self,
+        _lock: &BuildLock,
+        parts: impl Iterator<Item = &'a Name>,
+    ) -> Result<(), FileError> {
         for folder in [self.parts(), self.stage(), self.prime()] {
-            files::remove_tree(&folder)?;
             files::make_folder(&folder)?;
         }
+        let parts: Vec<&str> = parts.map(Name::as_str).collect();
+        let list_error = |source| FileError::at("list", &self.parts(), source);
+        for entry in fs::read_dir(self.parts()).map_err(list_error)? {
+            let entry = entry.map_err(list_error)?;
+            if !parts.iter().any(|name| entry.file_name() == *name) {
+                files::remove_tree(&entry.path())?;
+            }
+        }
         Ok(())
+    }
+
+    /// What says which parts are in the stage, or in the prime folder.
+    pub(crate) fn record(&self, step: &str) -> PathBuf {
+        self.root.join(format!("{step}.json"))
     }
 
     /// Removes everything that builds left. Whether there was something.
@@ -258,11 +278,19 @@ impl WorkFolders {
             return Ok(false);
         }
         let _lock = self.take_lock()?;
-        for folder in [&part.root, &self.stage(), &self.prime()] {
-            files::remove_tree(folder)?;
+        // What says that they are complete goes first.
+        let records = [self.record("stage"), self.record("prime")];
+        for path in records.iter().chain([&part.root, &self.stage(), &self.prime()]) {
+            files::remove_tree(path)?;
         }
         Ok(true)
     }
+}
+
+/// Whether a path, relative to a project's folder, is of what builds make there.
+pub(crate) fn is_made(path: &Path) -> bool {
+    let is_top = path.components().count() == 1;
+    is_top && (path == Path::new(WORK_FOLDER) || path.extension().is_some_and(|ending| ending == "pkg"))
 }
 
 fn is_folder(path: &Path) -> Result<bool, FileError> {
@@ -317,6 +345,16 @@ impl PartFolders {
     /// What the script of a step said.
     pub fn log(&self, step: &str) -> PathBuf {
         self.root.join(format!("{step}.log"))
+    }
+
+    /// What a step read and made, once it is complete.
+    pub(crate) fn record(&self, step: &str) -> PathBuf {
+        self.root.join(format!("{step}.json"))
+    }
+
+    /// What a tree that a step read held.
+    pub(crate) fn files(&self, step: &str, label: &str) -> PathBuf {
+        self.root.join(format!("{step}.{label}.files"))
     }
 
     /// What went into it.

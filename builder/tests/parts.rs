@@ -1,155 +1,20 @@
 //! Projects built from `pack.yaml` to the prime folder, by a user who may do nothing.
-#![allow(clippy::print_stderr)]
 
 mod common;
+mod workshop;
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::fs::{self, Permissions};
-use std::num::NonZeroUsize;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
-use common::{UNPRIVILEGED, is_rerun, rerun};
-use pack_builder::debian;
-use pack_builder::parts::{self, Action, Built, PartsError, Progress, Step, StepError};
+use common::is_rerun;
+use pack_builder::parts::{Difference, Step, StepError};
 use pack_builder::project::{Project, ProjectError};
 use pack_builder::sources::SourceError;
 use pack_schemas::names::Architecture;
-use tempfile::TempDir;
-
-/// A project in a temporary folder.
-struct Workshop {
-    folder: TempDir,
-}
-
-/// Remembers what began.
-#[derive(Default)]
-struct Steps(Vec<String>);
-
-impl Progress for Steps {
-    fn begin(&mut self, action: &Action, at: usize, of: usize) {
-        assert_eq!(at, self.0.len());
-        assert!(at < of);
-        self.0.push(format!("{} {}", action.step, action.part));
-    }
-    fn packages(&mut self, progress: debian::Progress<'_>) {
-        if let debian::Progress::Note(note) = progress {
-            eprintln!("note: {note}");
-        }
-    }
-}
-
-impl Workshop {
-    fn new(parts: &str) -> Workshop {
-        let folder = tempfile::tempdir().unwrap();
-        let text = format!("name: hello\nversion: '1.0'\nbase: none\nparts:\n{parts}");
-        fs::write(folder.path().join("pack.yaml"), text).unwrap();
-        Workshop { folder }
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.folder.path().join(path)
-    }
-
-    fn write(&self, path: &str, content: &str) -> &Workshop {
-        let path = self.path(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
-        self
-    }
-
-    fn open(&self) -> Project {
-        Project::open(self.folder.path()).unwrap_or_else(|error| panic!("{error}: {:?}", error.source()))
-    }
-
-    fn build_until(&self, until: Step, steps: &mut Steps) -> Result<Built, PartsError> {
-        let project = self.open();
-        let lock = project.work().lock().unwrap();
-        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("parts-debian-cache");
-        let request = parts::Request {
-            project: &project,
-            until,
-            architecture: Architecture::HOST,
-            source_date_epoch: 1_000_000_000,
-            parallel: NonZeroUsize::new(3).unwrap(),
-            sources: &cache.with_file_name("parts-sources-cache"),
-            runner: Path::new(env!("CARGO_BIN_EXE_pack-build-step")),
-            environment: &BTreeMap::new(),
-            debian: &debian::Request::new(Vec::new(), cache, Architecture::HOST, SystemTime::now()),
-        };
-        parts::build(&request, &lock, steps)
-    }
-
-    /// Builds, and shows the prime folder.
-    #[track_caller]
-    fn primed(&self) -> BTreeMap<String, String> {
-        match self.build_until(Step::Prime, &mut Steps::default()) {
-            Ok(built) => tree(&built.prime),
-            Err(error) => panic!("{}", told(&error)),
-        }
-    }
-
-    /// Builds in vain: the part, the step, and why.
-    #[track_caller]
-    fn refused(&self) -> (String, Step, StepError) {
-        match self.build_until(Step::Prime, &mut Steps::default()) {
-            Err(PartsError::Step { part, step, source }) => (part.to_string(), step, source),
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-/// An error with its causes.
-fn told(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
-/// Every file and link of a tree, and every folder that is empty: path → content, `-> TARGET` or `/`; with ` (x)`
-/// where it can be executed.
-fn tree(root: &Path) -> BTreeMap<String, String> {
-    let mut tree = BTreeMap::new();
-    for entry in walkdir::WalkDir::new(root).min_depth(1).sort_by_file_name() {
-        let entry = entry.unwrap();
-        let path = entry.path();
-        let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-        if entry.file_type().is_symlink() {
-            tree.insert(name, format!("-> {}", fs::read_link(path).unwrap().display()));
-        } else if entry.file_type().is_dir() {
-            assert_eq!(entry.metadata().unwrap().mode() & 0o7777, 0o755, "{name}");
-            if fs::read_dir(path).unwrap().next().is_none() {
-                tree.insert(name, "/".to_owned());
-            }
-        } else {
-            let executable = if entry.metadata().unwrap().mode() & 0o111 != 0 { " (x)" } else { "" };
-            let content = String::from_utf8_lossy(&fs::read(path).unwrap()).trim_end().to_owned();
-            tree.insert(name, format!("{content}{executable}"));
-        }
-    }
-    tree
-}
-
-#[track_caller]
-fn assert_tree(tree: &BTreeMap<String, String>, expected: &[(&str, &str)]) {
-    let expected: BTreeMap<String, String> =
-        expected.iter().map(|(path, content)| ((*path).to_owned(), (*content).to_owned())).collect();
-    assert_eq!(*tree, expected);
-}
-
-/// Runs a test as an ordinary user. Root calls it first, and has it run again.
-fn as_ordinary_user(test: &str, act: impl FnOnce()) {
-    if is_rerun() || !rustix::process::geteuid().is_root() {
-        return act();
-    }
-    rerun(test, &UNPRIVILEGED, &[]);
-}
+use workshop::{Steps, Workshop, as_ordinary_user, assert_tree, told, tree};
 
 #[test]
 fn dump_copies_a_folder_as_it_is() {
@@ -164,8 +29,6 @@ fn dump_copies_a_folder_as_it_is() {
         symlink("../data/.hidden", shop.path("files/bin/link")).unwrap();
         symlink("/etc/passwd", shop.path("files/absolute")).unwrap();
         symlink("nowhere", shop.path("files/dangling")).unwrap();
-        let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_234_567_890);
-        fs::File::options().write(true).open(shop.path("files/bin/run")).unwrap().set_modified(time).unwrap();
         let expected = [
             ("absolute", "-> /etc/passwd"),
             ("bin/link", "-> ../data/.hidden"),
@@ -177,7 +40,8 @@ fn dump_copies_a_folder_as_it_is() {
         assert_tree(&shop.primed(), &expected);
         let run = fs::metadata(shop.path(".pack/prime/bin/run")).unwrap();
         assert_eq!(run.mode() & 0o7777, 0o755);
-        assert_eq!(run.modified().unwrap(), time);
+        // Not the time that the copy was made: a build cannot come to depend on it.
+        assert_eq!(run.modified().unwrap(), SystemTime::UNIX_EPOCH + Duration::from_secs(946_684_800));
         // The project's own files are never linked into the build.
         assert_eq!(fs::metadata(shop.path("files/bin/run")).unwrap().nlink(), 1);
         // A second build begins anew.
@@ -357,11 +221,12 @@ fn parts_run_in_order_and_see_what_they_come_after() {
     let pulls = ["pull lib", "pull app", "pull other"];
     let builds = ["build lib", "stage lib", "build app", "build other", "stage app", "stage other"];
     let primes = ["prime lib", "prime app", "prime other"];
-    assert_eq!(steps.0, [&pulls[..], &builds, &primes].concat());
+    assert_eq!(steps.ran, [&pulls[..], &builds, &primes].concat());
     let mut steps = Steps::default();
     shop.build_until(Step::Pull, &mut steps).unwrap();
-    assert_eq!(steps.0, pulls);
-    assert_tree(&tree(&built.prime), &[]);
+    assert_eq!(steps.skipped, pulls);
+    // What an earlier build made is kept.
+    assert_eq!(tree(&built.prime)["app"], "library");
 }
 
 #[test]
@@ -445,9 +310,9 @@ fn collisions_name_both_parts_and_the_path() {
     let (part, step, error) = shop.refused();
     assert_eq!((part.as_str(), step), ("b", Step::Stage));
     let words = error.to_string();
-    assert!(matches!(error, StepError::Collision { path, other: Some(other) }
+    assert!(matches!(error, StepError::Collision { path, other: Some(other), .. }
         if path == Path::new("etc/x") && other.as_str() == "a"));
-    assert!(words.contains("`etc/x`") && words.contains("the part `a`"), "{words}");
+    assert_eq!(words, "the part `b` and the part `a` both have `etc/x`, and their content differs");
     // Equal files and links are none; neither is a file that one of the two leaves out.
     let shop = two("");
     symlink("x", shop.path("a/link")).unwrap();
@@ -458,23 +323,30 @@ fn collisions_name_both_parts_and_the_path() {
     shop.write("b/etc/x", "2");
     assert_eq!(shop.primed()["etc/x"], "1");
     // Type, length, mode and target count as content.
-    let differ = |path: &str, make: &dyn Fn(&Workshop)| {
+    let differ = |path: &str, what: Difference, make: &dyn Fn(&Workshop)| {
         let shop = two("");
+        symlink("etc", shop.path("a/link")).unwrap();
         make(&shop);
         let (_, _, error) = shop.refused();
         assert!(
-            matches!(&error, StepError::Collision { path: its, .. } if its == Path::new(path)),
+            matches!(&error, StepError::Collision { path: its, difference, .. }
+                if its == Path::new(path) && *difference == what),
             "{error}"
         );
+        assert!(error.hint().is_some_and(|hint| hint.contains(&format!("`stage: [-{path}]`"))));
     };
-    differ("etc/x", &|shop| {
+    differ("etc/x", Difference::Kind, &|shop| {
         shop.write("b/etc/x/y", "1");
     });
-    differ("etc", &|shop| {
+    differ("etc", Difference::Kind, &|shop| {
         shop.write("b/etc", "1");
     });
-    differ("etc", &|shop| symlink("bin", shop.path("b/etc")).unwrap());
-    differ("etc/x", &|shop| {
+    differ("etc", Difference::Kind, &|shop| symlink("bin", shop.path("b/etc")).unwrap());
+    differ("link", Difference::Target, &|shop| symlink("bin", shop.path("b/link")).unwrap());
+    differ("etc/x", Difference::Content, &|shop| {
+        shop.write("b/etc/x", "2");
+    });
+    differ("etc/x", Difference::Executable, &|shop| {
         shop.write("b/etc/x", "1");
         fs::set_permissions(shop.path("b/etc/x"), Permissions::from_mode(0o755)).unwrap();
     });

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
-use pack_schemas::names::Architecture;
+use pack_schemas::names::{Architecture, Hash};
 use pack_schemas::text::{nearest, visible};
 use rustix::fs::{FlockOperation, flock};
 
@@ -81,7 +81,7 @@ impl<'a> Apt<'a> {
         packages: &[String],
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Vec<Deb>, DebianError> {
-        let fresh = !self.lists_are_recent() && {
+        let fresh = !lists_are_recent(self.request, &self.root) && {
             self.update(progress)?;
             true
         };
@@ -92,6 +92,20 @@ impl<'a> Apt<'a> {
             },
             other => other,
         }
+    }
+
+    /// The hashes of all files that `packages` come to.
+    pub(super) fn hashes(
+        &self,
+        packages: &[String],
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Vec<String>, DebianError> {
+        if !lists_are_recent(self.request, &self.root) {
+            self.update(progress)?;
+        }
+        progress(Progress::Resolving);
+        self.check_known(packages)?;
+        Ok(self.resolve(packages)?.into_iter().map(|file| file.sha256).collect())
     }
 
     fn resolve_and_download(
@@ -187,35 +201,11 @@ impl<'a> Apt<'a> {
     }
 
     fn note_fetched(&self) -> Result<(), DebianError> {
-        self.write("lists-fetched", &self.sources_hash())?;
+        self.write("lists-fetched", &sources_hash(&self.request.apt_folder))?;
         let path = self.root.join("lists-fetched");
         let times = FileTimes::new().set_modified(self.request.now);
         let set = File::options().write(true).open(&path).and_then(|file| file.set_times(times));
         set.map_err(|source| DebianError::io("write", &path, source))
-    }
-
-    /// Whether the lists were fetched from these sources, no more than a day ago, and not in the future.
-    fn lists_are_recent(&self) -> bool {
-        let path = self.root.join("lists-fetched");
-        let time = fs::metadata(&path).and_then(|metadata| metadata.modified());
-        let recent =
-            |time: SystemTime| self.request.now.duration_since(time).is_ok_and(|age| age < LISTS_KEEP);
-        time.is_ok_and(recent) && fs::read_to_string(path).is_ok_and(|text| text == self.sources_hash())
-    }
-
-    /// Stands for the content of every file that names sources.
-    fn sources_hash(&self) -> String {
-        let folder = &self.request.apt_folder;
-        let entries = fs::read_dir(folder.join("sources.list.d")).into_iter().flatten().flatten();
-        let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-        files.push(folder.join("sources.list"));
-        files.sort();
-        let mut hasher = blake3::Hasher::new();
-        for file in files {
-            let content = fs::read(&file).unwrap_or_default();
-            hasher.update(file.as_os_str().as_encoded_bytes()).update(blake3::hash(&content).as_bytes());
-        }
-        hasher.finalize().to_string()
     }
 
     fn write(&self, name: &str, content: &str) -> Result<(), DebianError> {
@@ -349,6 +339,56 @@ fn lock(path: &Path, progress: &mut dyn FnMut(Progress<'_>)) -> Result<File, Deb
         flock(&file, FlockOperation::LockExclusive).map_err(|errno| error(errno.into()))?;
     }
     Ok(file)
+}
+
+/// What [`super::lists`] says.
+pub(super) fn lists(request: &Request) -> Option<Hash> {
+    let root = request.cache.canonicalize().ok()?.join(native(request.architecture).as_str());
+    if !lists_are_recent(request, &root) {
+        return None;
+    }
+    // The signed files name the others by their hashes.
+    let entries = fs::read_dir(root.join("state/lists")).ok()?.flatten();
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.to_string_lossy().ends_with("Release"))
+        .collect();
+    files.sort();
+    let folder = &request.apt_folder;
+    let preferences = fs::read_dir(folder.join("preferences.d")).into_iter().flatten().flatten();
+    let mut preferences: Vec<PathBuf> = preferences.map(|entry| entry.path()).collect();
+    preferences.sort();
+    let one = folder.join("preferences");
+    files.extend(preferences.into_iter().chain([one]).filter(|path| path.is_file()));
+    let mut hasher = blake3::Hasher::new();
+    for file in files {
+        let content = fs::read(&file).ok()?;
+        hasher.update(file.file_name()?.as_encoded_bytes()).update(blake3::hash(&content).as_bytes());
+    }
+    Some(Hash(*hasher.finalize().as_bytes()))
+}
+
+/// Whether the lists under `root` were fetched from these sources, no more than a day ago, and not in the future.
+fn lists_are_recent(request: &Request, root: &Path) -> bool {
+    let path = root.join("lists-fetched");
+    let time = fs::metadata(&path).and_then(|metadata| metadata.modified());
+    let recent = |time: SystemTime| request.now.duration_since(time).is_ok_and(|age| age < LISTS_KEEP);
+    let is_same = |text: String| text == sources_hash(&request.apt_folder);
+    time.is_ok_and(recent) && fs::read_to_string(path).is_ok_and(is_same)
+}
+
+/// Stands for the content of every file that names sources.
+fn sources_hash(folder: &Path) -> String {
+    let entries = fs::read_dir(folder.join("sources.list.d")).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    files.push(folder.join("sources.list"));
+    files.sort();
+    let mut hasher = blake3::Hasher::new();
+    for file in files {
+        let content = fs::read(&file).unwrap_or_default();
+        hasher.update(file.as_os_str().as_encoded_bytes()).update(blake3::hash(&content).as_bytes());
+    }
+    hasher.finalize().to_string()
 }
 
 #[cfg(test)]

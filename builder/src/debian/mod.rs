@@ -27,7 +27,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use pack_schemas::names::Architecture;
+use pack_schemas::names::{Architecture, Hash};
 use pack_schemas::text::visible;
 
 use apt::Apt;
@@ -209,6 +209,27 @@ pub fn stage(
     let note = &mut |note| progress(Progress::Note(note));
     triggers::run(target, native(request.architecture), request.base.as_deref(), note)?;
     Ok(debs.into_iter().map(|deb| deb.package).collect())
+}
+
+/// What `request.packages` come to by now, without downloading them: the SHA-256 of every file that [`stage`] would unpack.
+/// Lists that are older than a day are fetched anew.
+///
+/// # Errors
+/// [`DebianError`].
+pub fn resolve(
+    request: &Request,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Vec<String>, DebianError> {
+    for name in &request.packages {
+        check_name(name)?;
+    }
+    Apt::open(request, progress)?.hashes(&request.packages, progress)
+}
+
+/// Stands for the lists that packages are looked up in, as the archive signed them; nothing where they have to be fetched
+/// first. While it is the same, the same names come to the same packages.
+pub fn lists(request: &Request) -> Option<Hash> {
+    apt::lists(request)
 }
 
 /// Unpacks `.deb` files into `target` as [`stage`] does, without apt and its checks, and without triggers.

@@ -7,7 +7,7 @@ use std::process::ExitStatus;
 use pack_schemas::names::Name;
 use pack_schemas::text::visible;
 
-use super::{GlobError, Step};
+use super::{Difference, GlobError, Step};
 use crate::confine::ConfineError;
 use crate::debian::DebianError;
 use crate::files::FileError;
@@ -31,7 +31,7 @@ pub enum PartsError {
         /// The step.
         step: Step,
         /// Why.
-        source: StepError,
+        source: Box<StepError>,
     },
 }
 
@@ -124,18 +124,77 @@ pub enum StepError {
         /// The place.
         path: PathBuf,
     },
+    /// A rule of `permissions` matches no file.
+    #[error("permissions: no file that the part installs matches `{}`", visible(.path))]
+    PermissionsNothing {
+        /// The glob.
+        path: String,
+    },
+    /// A mode is no octal number.
+    #[error("permissions: `{}` is no mode", visible(.mode))]
+    PermissionsMode {
+        /// The mode.
+        mode: String,
+    },
+    /// The source does not stay the same for as long as it takes to copy it.
+    #[error("its source changes again and again while it is copied")]
+    SourceChanging,
     /// Another part has something else at the same path.
     #[error(
-        "`{}` is already there with another content, from {}; leave it out with `stage` of one of the two",
+        "the part `{part}` and {} both have `{}`, and {}",
+        .other.as_ref().map_or("a script".to_owned(), |other| format!("the part `{other}`")),
         show(.path),
-        .other.as_ref().map_or("a script".to_owned(), |other| format!("the part `{other}`"))
+        words_of(*.difference)
     )]
     Collision {
         /// The path, relative to the stage or prime folder.
         path: PathBuf,
-        /// The part that it came from, where one is known.
+        /// The part that comes later.
+        part: Name,
+        /// The part that it came from first, where one is known.
         other: Option<Name>,
+        /// What is not the same.
+        difference: Difference,
     },
+}
+
+impl StepError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            StepError::Collision { path, .. } => {
+                Some(format!("leave it out with `stage: [-{}]` in one of the two", show(path)))
+            }
+            StepError::Debian(error) => error.hint(),
+            StepError::Plugin(error) => Some(error.hint()),
+            StepError::SourceChanging => {
+                Some("build when no other program writes into the source".to_owned())
+            }
+            other => full_disk_hint(other),
+        }
+    }
+}
+
+/// What to do where an error comes from a full disk.
+pub fn full_disk_hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return Some("make room and build again: steps that are complete are not run again".to_owned());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn words_of(difference: Difference) -> &'static str {
+    match difference {
+        Difference::Kind => "one of them is a folder, a file or a link, and the other is not",
+        Difference::Content => "their content differs",
+        Difference::Target => "the links lead to different places",
+        Difference::Executable => "only one of them can be executed",
+    }
 }
 
 fn show(path: &Path) -> String {

@@ -1,9 +1,11 @@
-//! Filesets: which files of a tree are chosen, as `stage` and `prime` say.
+//! Filesets: which files of a tree are chosen, as `stage` and `prime` say; the rules are snapcraft's.
 //!
 //! A rule is a glob, relative to the tree's root; with a `-` before it, it excludes. In a glob `*` and `?` match within
 //! one name, a dot at its beginning included; `**` matches any number of folders; `[…]` and `{a,b}` choose. What a rule
-//! matches is chosen or excluded with all that is in it. Without an including rule everything is included; what is
-//! excluded is never chosen.
+//! matches is chosen or excluded with all that is in it. What is excluded is never chosen.
+//!
+//! An including rule with a `*` in it leaves out what begins with a dot at the top of the tree, unless it begins with one
+//! itself. Without an including rule everything is included: here snapcraft leaves such files out as well, silently.
 
 use std::path::Path;
 
@@ -21,15 +23,30 @@ pub struct GlobError {
 
 /// Compiles one glob.
 pub(crate) fn glob(text: &str) -> Result<GlobMatcher, GlobError> {
-    let glob = GlobBuilder::new(text).literal_separator(true).build();
-    glob.map(|glob| glob.compile_matcher())
-        .map_err(|error| GlobError { glob: text.to_owned(), reason: error.kind().to_string() })
+    compile(text, GlobBuilder::new(text).literal_separator(true))
+}
+
+/// Compiles a glob in which `*` and `?` match a `/` too.
+pub(super) fn glob_of_paths(text: &str) -> Result<GlobMatcher, GlobError> {
+    compile(text, GlobBuilder::new(text).literal_separator(false))
+}
+
+fn compile(text: &str, builder: &GlobBuilder<'_>) -> Result<GlobMatcher, GlobError> {
+    let glob = builder.build().map(|glob| glob.compile_matcher());
+    glob.map_err(|error| GlobError { glob: text.to_owned(), reason: error.kind().to_string() })
+}
+
+/// What a rule does with names at the top of the tree that begin with a dot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Top {
+    Whole,
+    WithoutHidden,
 }
 
 /// A set of rules.
 #[derive(Debug)]
 pub(super) struct Fileset {
-    includes: Vec<GlobMatcher>,
+    includes: Vec<(GlobMatcher, Top)>,
     excludes: Vec<GlobMatcher>,
 }
 
@@ -39,7 +56,11 @@ impl Fileset {
         for rule in rules {
             match rule.strip_prefix('-') {
                 Some(excluded) => fileset.excludes.push(glob(excluded)?),
-                None => fileset.includes.push(glob(rule)?),
+                None => {
+                    let is_whole = rule.starts_with('.') || !rule.contains('*');
+                    let top = if is_whole { Top::Whole } else { Top::WithoutHidden };
+                    fileset.includes.push((glob(rule)?, top));
+                }
             }
         }
         Ok(fileset)
@@ -47,19 +68,26 @@ impl Fileset {
 
     /// Whether a path, relative to the tree's root, is chosen.
     pub fn chooses(&self, path: &Path) -> bool {
-        let matches = |globs: &[GlobMatcher]| {
-            let folders = path.ancestors().filter(|folder| !folder.as_os_str().is_empty());
-            folders.into_iter().any(|folder| globs.iter().any(|glob| glob.is_match(folder)))
-        };
-        (self.includes.is_empty() || matches(&self.includes)) && !matches(&self.excludes)
+        let is_hidden = path.as_os_str().as_encoded_bytes().starts_with(b".");
+        let includes = self.includes.iter().filter(|(_, top)| *top == Top::Whole || !is_hidden);
+        (self.includes.is_empty() || matches(includes.map(|(glob, _)| glob), path))
+            && !matches(self.excludes.iter(), path)
     }
+}
+
+/// Whether one of the globs matches a path, or a folder that it is in.
+fn matches<'a>(mut globs: impl Iterator<Item = &'a GlobMatcher>, path: &Path) -> bool {
+    globs.any(|glob| {
+        path.ancestors().filter(|folder| !folder.as_os_str().is_empty()).any(|folder| glob.is_match(folder))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const TREE: [&str; 9] = [
+    const TREE: [&str; 10] = [
+        ".config/x",
         "bin/app",
         "bin/.hidden",
         "lib/libx.so",
@@ -84,7 +112,11 @@ mod tests {
         };
         for (rules, expected) in [
             (&[][..], TREE.to_vec()),
-            (&["*"], TREE.to_vec()),
+            (&["*"], TREE[1..].to_vec()),
+            (&["**/x"], vec!["share/doc/x/copyright", "share/doc/x/changelog.gz"]),
+            (&[".config"], vec![".config/x"]),
+            (&[".c*/?"], vec![".config/x"]),
+            (&["-.*"], TREE[1..].to_vec()),
             (&["bin"], vec!["bin/app", "bin/.hidden"]),
             (&["bin/*"], vec!["bin/app", "bin/.hidden"]),
             (&["lib/*.so"], vec!["lib/libx.so"]),

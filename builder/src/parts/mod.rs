@@ -1,6 +1,6 @@
 //! The life of the parts: pull, build, stage, prime.
 //!
-//! [`plan()`] says which steps run in which order; [`build`] walks that list.
+//! [`plan()`] says which steps there are, in which order; [`build`] walks that list and runs those that have something to do.
 //!
 //! | step | without a script | in the folder |
 //! |---|---|---|
@@ -10,40 +10,49 @@
 //! | prime | puts what came from the part, as far as `prime` chooses it, into the prime folder | the prime folder |
 //!
 //! A script `override-STEP` replaces the second column; `script.rs` says what it runs in. Before the build, with or without a script,
-//! stage-packages are unpacked into `install` and `src` is copied to `build`; after it, `organize` applies.
+//! stage-packages are unpacked into `install` and `src` is copied to `build`; after it, `organize` applies, then `permissions`.
 //!
-//! Every build begins with empty folders; only downloads are kept from one to the next.
+//! What a step reads is hashed (`inputs.rs`), and written down with what it made when it is complete (`record.rs`). It runs
+//! again when any of that has changed, in folders that it empties first, and so leaves the same as in a project that was
+//! never built; equal results end the chain there. `engine.rs` is the walk.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use pack_schemas::manifest::{PackageType, Part};
+use pack_schemas::manifest::{Part, Plugin};
 use pack_schemas::names::{Architecture, Name};
 
-use crate::confine::Root;
+use crate::confine::inside;
 use crate::debian::{self, StagedPackage};
 use crate::files::{self, FileError, Transfer};
 use crate::plugins::{self, Recipe};
-use crate::project::{BuildLock, Project, WorkFolders};
+use crate::project::{BuildLock, Project};
 use crate::sources::{self, Fetched};
 
+mod compose;
+mod engine;
 mod error;
 pub(crate) mod fileset;
+mod hash;
+mod inputs;
 mod job;
 mod organize;
+mod permissions;
 mod plan;
+mod record;
 mod script;
 mod share;
 mod state;
 
-pub use error::{PartsError, StepError};
+pub use crate::files::Difference;
+pub use error::{PartsError, StepError, full_disk_hint};
 pub use fileset::GlobError;
 pub use plan::{Action, Step, plan};
+pub use record::{Change, Why};
 
 use job::Setting;
-use share::Owners;
 
 /// What to build, and with what.
 #[derive(Debug)]
@@ -80,133 +89,70 @@ pub struct Built {
 
 /// What a build tells while it goes on.
 pub trait Progress {
-    /// A step begins; it is the `at`th of `of`, from 0.
-    fn begin(&mut self, action: &Action, at: usize, of: usize);
+    /// A step begins; it is the `at`th of `of`, from 0. What its commands say stands in the file `log`, once there is one.
+    fn begin(&mut self, action: &Action, at: usize, of: usize, why: &Why, log: &Path);
+    /// A step need not run: nothing that it reads has changed.
+    fn skip(&mut self, action: &Action, at: usize, of: usize);
+    /// What an earlier stage or prime step did is done once more, since the folder is put together anew.
+    fn again(&mut self, action: &Action);
     /// How the stage-packages of the step's part are getting on.
     fn packages(&mut self, progress: debian::Progress<'_>);
 }
 
-/// Runs the steps of all parts, up to [`Request::until`], in folders that it empties first.
+/// Runs the steps of all parts, up to [`Request::until`], as far as they have something to do.
 ///
 /// # Errors
-/// [`PartsError`], which names part and step; the folders stay as they are then, to be looked at.
+/// [`PartsError`], which names part and step; the folders stay as they are then, to be looked at, and steps that were
+/// complete stay so.
 pub fn build(
     request: &Request<'_>,
     lock: &BuildLock,
     progress: &mut dyn Progress,
 ) -> Result<Built, PartsError> {
-    let work = request.project.work();
-    work.renew(lock)?;
-    let plan = plan(&request.project.manifest().parts, request.until);
-    let root = Root::of_host()?;
-    let mut build =
-        Build { request, work, root: &root, owners: Owners::default(), packages: BTreeMap::new() };
-    for (at, action) in plan.iter().enumerate() {
-        progress.begin(action, at, plan.len());
-        build.perform(action, progress).map_err(|source| PartsError::Step {
-            part: action.part.clone(),
-            step: action.step,
-            source,
-        })?;
-    }
-    Ok(Built { prime: build.work.prime(), packages: build.packages })
+    engine::Build::begin(request, lock)?.walk(progress)
 }
 
-/// A build under way.
-struct Build<'a> {
-    request: &'a Request<'a>,
-    work: WorkFolders,
-    root: &'a Root,
-    owners: Owners,
-    packages: BTreeMap<Name, Vec<StagedPackage>>,
+/// Fetches the source.
+fn pull(setting: &Setting<'_>) -> Result<(), StepError> {
+    let target = setting.folders.source();
+    let folder = within(setting.part, &target);
+    let default = || {
+        fetch(setting, &target)?;
+        recipe(setting, &folder)?.pull?.iter().try_for_each(|job| job::run(setting, Step::Pull, job, &folder))
+    };
+    run_or(setting, Step::Pull, &setting.part.override_pull, &target, default)
 }
 
-impl Build<'_> {
-    fn perform(&mut self, action: &Action, progress: &mut dyn Progress) -> Result<(), StepError> {
-        let request = self.request;
-        let name = &action.part;
-        let part = &request.project.manifest().parts[name];
-        let folders = self.work.part(name);
-        let setting = Setting { request, name, part, folders: &folders, root: self.root };
-        match action.step {
-            Step::Pull => self.pull(&setting),
-            Step::Build => self.build(&setting, progress),
-            Step::Stage => self.stage(&setting),
-            Step::Prime => self.prime(&setting),
+/// Builds in a copy of the source; `install` may hold stage-packages already.
+fn build_part(setting: &Setting<'_>) -> Result<(), StepError> {
+    let Setting { part, folders, .. } = setting;
+    let (source, build, install) = (folders.source(), folders.build(), folders.install());
+    // Commands may write into files of the build folder, and those of the source are to stay as they are.
+    let is_changed = part.override_build.is_some() || part.plugin != Plugin::Dump;
+    let how = if is_changed { Transfer::Copy } else { Transfer::Link };
+    files::transfer_tree(&source, &build, how, |_| true)?;
+    let folder = within(part, &build);
+    let default = || {
+        let recipe = recipe(setting, &folder)?;
+        if recipe.copies_source {
+            // The mode of a file is that of all its names.
+            let how = if part.permissions.is_empty() { how } else { Transfer::Copy };
+            files::transfer_tree(&folder, &install, how, |path| path != Path::new(".git"))?;
         }
-    }
+        recipe.build?.iter().try_for_each(|job| job::run(setting, Step::Build, job, &folder))
+    };
+    run_or(setting, Step::Build, &part.override_build, &folder, default)?;
+    organize::organize(&install, &part.organize)?;
+    permissions::apply(&install, &part.permissions)
+}
 
-    fn pull(&self, setting: &Setting<'_>) -> Result<(), StepError> {
-        setting.folders.make()?;
-        let target = setting.folders.source();
-        let folder = within(setting.part, &target);
-        let default = || {
-            fetch(setting, &target)?;
-            recipe(setting, &folder)?
-                .pull?
-                .iter()
-                .try_for_each(|job| job::run(setting, Step::Pull, job, &folder))
-        };
-        run_or(setting, Step::Pull, &setting.part.override_pull, &target, default)
-    }
-
-    fn build(&mut self, setting: &Setting<'_>, progress: &mut dyn Progress) -> Result<(), StepError> {
-        let Setting { part, folders, .. } = setting;
-        let (source, build, install) = (folders.source(), folders.build(), folders.install());
-        self.unpack_packages(setting, progress)?;
-        // A script may write into files of the build folder, and those of the source are to stay as they are.
-        let how = if part.override_build.is_some() { Transfer::Copy } else { Transfer::Link };
-        files::transfer_tree(&source, &build, how, |_| true)?;
-        let folder = within(part, &build);
-        let default = || {
-            let recipe = recipe(setting, &folder)?;
-            if recipe.copies_source {
-                files::transfer_tree(&folder, &install, how, |path| path != Path::new(".git"))?;
-            }
-            recipe.build?.iter().try_for_each(|job| job::run(setting, Step::Build, job, &folder))
-        };
-        run_or(setting, Step::Build, &part.override_build, &folder, default)?;
-        organize::organize(&install, &part.organize)?;
-        state::write(folders, self.packages.get(setting.name).map_or(&[], Vec::as_slice))
-    }
-
-    fn unpack_packages(
-        &mut self,
-        setting: &Setting<'_>,
-        progress: &mut dyn Progress,
-    ) -> Result<(), StepError> {
-        if setting.part.stage_packages.is_empty() {
-            return Ok(());
-        }
-        let request = debian::Request {
-            packages: setting.part.stage_packages.clone(),
-            architecture: self.request.architecture,
-            record: self.request.project.manifest().package_type == PackageType::Base,
-            ..self.request.debian.clone()
-        };
-        let staged =
-            debian::stage(&request, &setting.folders.install(), &mut |step| progress.packages(step))?;
-        self.packages.insert(setting.name.clone(), staged);
-        Ok(())
-    }
-
-    fn stage(&mut self, setting: &Setting<'_>) -> Result<(), StepError> {
-        let (install, stage) = (setting.folders.install(), self.work.stage());
-        let Setting { name, part, .. } = setting;
-        let owners = &mut self.owners;
-        let default = || owners.stage(name, &part.stage, &install, &stage);
-        run_or(setting, Step::Stage, &part.override_stage, &stage, default)?;
-        if part.override_stage.is_some() {
-            self.owners.adopt(name, &stage)?;
-        }
-        Ok(())
-    }
-
-    fn prime(&self, setting: &Setting<'_>) -> Result<(), StepError> {
-        let (stage, prime) = (self.work.stage(), self.work.prime());
-        let Setting { name, part, .. } = setting;
-        let default = || self.owners.prime(name, &part.prime, &stage, &prime);
-        run_or(setting, Step::Prime, &part.override_prime, &prime, default)
+/// The script in place of a step.
+fn script_of(part: &Part, step: Step) -> Option<&String> {
+    match step {
+        Step::Pull => part.override_pull.as_ref(),
+        Step::Build => part.override_build.as_ref(),
+        Step::Stage => part.override_stage.as_ref(),
+        Step::Prime => part.override_prime.as_ref(),
     }
 }
 
@@ -223,7 +169,7 @@ fn fetch(setting: &Setting<'_>, target: &Path) -> Result<Option<Fetched>, StepEr
     let Setting { request, part, .. } = setting;
     let wanted = sources::Request { project: request.project, part, cache: request.sources };
     let fetched = sources::fetch(&wanted, target, &mut |_, _| ())?;
-    let project = request.project.folder().to_string_lossy();
+    let project = inside(request.project, request.project.folder());
     for command in sources::git::commands(part, &project) {
         job::run(setting, Step::Pull, &command, target)?;
     }
@@ -232,11 +178,16 @@ fn fetch(setting: &Setting<'_>, target: &Path) -> Result<Option<Fetched>, StepEr
 
 /// What the plugin of a part does, whose commands run in `folder`.
 fn recipe(setting: &Setting<'_>, folder: &Path) -> Result<Recipe, StepError> {
+    Ok(plugins::recipe(setting.part, &setting.paths().places(&names_in(folder)?)))
+}
+
+/// What a folder holds, as far as plugins can ask for it.
+fn names_in(folder: &Path) -> Result<Vec<String>, FileError> {
     let entries = fs::read_dir(folder).map_err(|source| FileError::at("list", folder, source))?;
     let mut names: Vec<String> =
         entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
-    Ok(plugins::recipe(setting.part, &setting.paths().places(&names)))
+    Ok(names)
 }
 
 /// Runs the script of a step, or where it has none what the step does by default.

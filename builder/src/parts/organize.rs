@@ -1,8 +1,16 @@
-//! `organize`: moves what a part installs to where it belongs.
+//! `organize`: moves what a part installs to where it belongs, as snapcraft does.
 //!
-//! Each rule has a glob and a place, and rules apply in the order of their globs. A place that ends in `/` is a folder
-//! that what the glob matches is moved into; several matches need such a place. Otherwise the one match gets the
-//! place's name. A folder that is moved onto a folder is merged into it; a file never replaces another.
+//! Each rule has a glob and a place. Rules with a `*` apply after those without, and in the order of their globs otherwise.
+//!
+//! | what matches | the place | |
+//! |---|---|---|
+//! | a folder, by a glob without `*` | `place`, `place/` | becomes the place, or is merged into the folder that is there |
+//! | anything else | `place/` | is moved into that folder |
+//! | | `place`, a folder that is there | is moved into it |
+//! | | `place` | gets that name; there can be one such match alone |
+//!
+//! `*` does not match names that begin with a dot. A file never replaces another, and a glob that matches nothing is an
+//! error.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,6 +22,8 @@ use crate::files::{self, FileError};
 
 /// Applies all rules to the tree under `install`.
 pub(super) fn organize(install: &Path, rules: &BTreeMap<String, String>) -> Result<(), StepError> {
+    let mut rules: Vec<(&String, &String)> = rules.iter().collect();
+    rules.sort_by_key(|(from, _)| from.contains('*'));
     for (from, to) in rules {
         for (source, target) in moves(install, from, to)? {
             move_into_place(install, &source, &target)?;
@@ -29,23 +39,32 @@ fn moves(install: &Path, from: &str, to: &str) -> Result<Vec<(PathBuf, PathBuf)>
     for entry in files::list(install, |_| true)? {
         // What is in a folder that matches moves with it.
         let moved = matches.last().is_some_and(|folder| entry.path.starts_with(folder));
-        if !moved && glob.is_match(&entry.path) {
+        if !moved && glob.is_match(&entry.path) && !is_hidden_from(from, &entry.path) {
             matches.push(entry.path);
         }
     }
-    let folder = to.strip_suffix('/');
-    match (matches.len(), folder) {
-        (0, _) => return Err(StepError::OrganizeNothing { from: from.to_owned() }),
-        (2.., None) => {
+    let place = Path::new(to.strip_suffix('/').unwrap_or(to));
+    let is_folder = |path: &Path| install.join(path).symlink_metadata().is_ok_and(|data| data.is_dir());
+    let into_folder = to.ends_with('/') || is_folder(place);
+    match matches.len() {
+        0 => return Err(StepError::OrganizeNothing { from: from.to_owned() }),
+        2.. if !into_folder => {
             return Err(StepError::OrganizeSeveral { from: from.to_owned(), to: to.to_owned() });
         }
         _ => {}
     }
-    let target = |source: &Path| match folder {
-        Some(folder) => Path::new(folder).join(source.file_name().unwrap_or_default()),
-        None => PathBuf::from(to),
+    let target = |source: &Path| match !from.contains('*') && is_folder(source) {
+        false if into_folder => place.join(source.file_name().unwrap_or_default()),
+        _ => place.to_path_buf(),
     };
-    Ok(matches.into_iter().map(|source| (target(&source), source)).map(|(to, from)| (from, to)).collect())
+    Ok(matches.into_iter().map(|source| (source.clone(), target(&source))).collect())
+}
+
+/// Whether a name in a path begins with a dot, and no part of the glob does: to such names `*` does not apply.
+fn is_hidden_from(glob_text: &str, path: &Path) -> bool {
+    let dotted = glob_text.split('/').filter(|part| part.starts_with('.')).count();
+    let hidden = path.iter().filter(|name| name.as_encoded_bytes().starts_with(b".")).count();
+    dotted < hidden
 }
 
 fn move_into_place(install: &Path, source: &Path, target: &Path) -> Result<(), StepError> {

@@ -96,7 +96,7 @@ fn order(parts: &BTreeMap<Name, Part>) -> Vec<&Name> {
 }
 
 /// All parts that have to be staged before `part` is built.
-fn needed<'a>(part: &Name, parts: &'a BTreeMap<Name, Part>) -> BTreeSet<&'a Name> {
+pub(super) fn needed<'a>(part: &Name, parts: &'a BTreeMap<Name, Part>) -> BTreeSet<&'a Name> {
     let mut needed = BTreeSet::new();
     let mut left: Vec<&Name> = parts.get(part).into_iter().flat_map(|part| &part.after).collect();
     while let Some(name) = left.pop() {

@@ -1,23 +1,70 @@
 //! Stage and prime: what the parts install comes together in one tree, and what is to be packed is chosen from it.
 //!
 //! Every path remembers the parts that it came from. Two parts may bring the same folder, or the same file with the
-//! same content; anything else is a collision. Files are further names of those that the part installed (hard links):
-//! no build writes into what an earlier step left, since every build begins anew.
+//! same content; anything else is a collision. Files are further names of those that the part installed (hard links),
+//! unless a script works on the folder that they come into: what a part installed stays as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use pack_schemas::names::Name;
 
 use super::StepError;
 use super::fileset::Fileset;
-use crate::files::{self, Entry, Transfer};
+use crate::files::{self, Difference, Entry, FileError, Placer};
 
 /// Which parts each path of the stage came from.
-#[derive(Debug, Default)]
-pub(super) struct Owners(BTreeMap<PathBuf, BTreeSet<Name>>);
+#[derive(Debug)]
+pub(super) struct Owners {
+    paths: BTreeMap<PathBuf, BTreeSet<Name>>,
+    known: BTreeSet<Name>,
+    stage: Placer,
+    prime: Placer,
+}
+
+/// The two folders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shared {
+    Stage,
+    Prime,
+}
 
 impl Owners {
+    /// Nothing yet; files are put into the folders by these.
+    pub fn new(stage: Placer, prime: Placer) -> Owners {
+        Owners { paths: BTreeMap::new(), known: BTreeSet::new(), stage, prime }
+    }
+
+    /// The stage is empty again.
+    pub fn forget(&mut self) {
+        self.paths.clear();
+        self.known.clear();
+        self.stage.forget();
+    }
+
+    /// Whether it is known what came from a part.
+    pub fn knows(&self, part: &Name) -> bool {
+        self.known.contains(part)
+    }
+
+    /// Counts paths as a part's.
+    pub fn claim(&mut self, part: &Name, paths: impl IntoIterator<Item = PathBuf>) {
+        for path in paths {
+            for folder in path.ancestors() {
+                self.paths.entry(folder.to_path_buf()).or_default().insert(part.clone());
+            }
+        }
+        self.known.insert(part.clone());
+    }
+
+    /// The paths that came from a part.
+    pub fn paths_of<'a>(&'a self, part: &Name) -> impl Iterator<Item = &'a Path> {
+        self.paths.iter().filter(move |(_, owners)| owners.contains(part)).map(|(path, _)| path.as_path())
+    }
+
     /// Puts into the stage what a part installs and its `stage` chooses.
     pub fn stage(
         &mut self,
@@ -28,35 +75,48 @@ impl Owners {
     ) -> Result<(), StepError> {
         let fileset = Fileset::new(rules)?;
         for entry in files::list(install, |_| true)?.iter().filter(|entry| fileset.chooses(&entry.path)) {
-            self.place(part, entry, install, stage)?;
-            for path in entry.path.ancestors() {
-                self.0.entry(path.to_path_buf()).or_default().insert(part.clone());
-            }
+            self.place(part, entry, install, stage, Shared::Stage)?;
+            self.claim(part, [entry.path.clone()]);
         }
+        self.known.insert(part.clone());
         Ok(())
     }
 
     /// Counts what a script put into the stage as its part's.
     pub fn adopt(&mut self, part: &Name, stage: &Path) -> Result<(), StepError> {
         for entry in files::list(stage, |_| true)? {
-            self.0.entry(entry.path).or_insert_with(|| BTreeSet::from([part.clone()]));
+            self.paths.entry(entry.path).or_insert_with(|| BTreeSet::from([part.clone()]));
         }
+        self.known.insert(part.clone());
         Ok(())
     }
 
     /// Puts into the prime folder what came from a part and its `prime` chooses.
-    pub fn prime(&self, part: &Name, rules: &[String], stage: &Path, prime: &Path) -> Result<(), StepError> {
+    pub fn prime(
+        &mut self,
+        part: &Name,
+        rules: &[String],
+        stage: &Path,
+        prime: &Path,
+    ) -> Result<(), StepError> {
         let fileset = Fileset::new(rules)?;
-        let owned = |path: &Path| self.0.get(path).is_some_and(|owners| owners.contains(part));
         for entry in files::list(stage, |_| true)? {
-            if owned(&entry.path) && fileset.chooses(&entry.path) {
-                self.place(part, &entry, stage, prime)?;
+            let is_owned = self.paths.get(&entry.path).is_some_and(|owners| owners.contains(part));
+            if is_owned && fileset.chooses(&entry.path) {
+                self.place(part, &entry, stage, prime, Shared::Prime)?;
             }
         }
         Ok(())
     }
 
-    fn place(&self, part: &Name, entry: &Entry, from: &Path, to: &Path) -> Result<(), StepError> {
+    fn place(
+        &mut self,
+        part: &Name,
+        entry: &Entry,
+        from: &Path,
+        to: &Path,
+        shared: Shared,
+    ) -> Result<(), StepError> {
         // What is chosen may stand in folders that are not.
         let mut parents: Vec<&Path> = entry.path.ancestors().skip(1).collect();
         parents.pop();
@@ -68,9 +128,13 @@ impl Owners {
         }
         let (source, target) = (from.join(&entry.path), to.join(&entry.path));
         if target.symlink_metadata().is_err() {
-            files::transfer(&source, &target, &entry.metadata, Transfer::Link)?;
-        } else if !files::are_equal(&source, &target)? {
-            return Err(self.collision(part, &entry.path));
+            let placer = match shared {
+                Shared::Stage => &mut self.stage,
+                Shared::Prime => &mut self.prime,
+            };
+            placer.put(&source, &target, &entry.metadata)?;
+        } else if let Some(difference) = files::difference(&source, &target)? {
+            return Err(self.collision(part, &entry.path, difference));
         }
         Ok(())
     }
@@ -79,14 +143,38 @@ impl Owners {
         let target = to.join(path);
         match target.symlink_metadata() {
             Ok(metadata) if metadata.is_dir() => Ok(()),
-            Ok(_) => Err(self.collision(part, path)),
+            Ok(_) => Err(self.collision(part, path, Difference::Kind)),
             Err(_) => Ok(files::make_folder(&target)?),
         }
     }
 
-    fn collision(&self, part: &Name, path: &Path) -> StepError {
-        let others = self.0.get(path).into_iter().flatten();
+    fn collision(&self, part: &Name, path: &Path, difference: Difference) -> StepError {
+        let others = self.paths.get(path).into_iter().flatten();
         let other = others.filter(|other| *other != part).map(Name::clone).next();
-        StepError::Collision { path: path.to_path_buf(), other }
+        StepError::Collision { path: path.to_path_buf(), part: part.clone(), other, difference }
     }
+}
+
+/// What a part installs and its `stage` chooses.
+pub(super) fn chosen(rules: &[String], install: &Path) -> Result<Vec<PathBuf>, StepError> {
+    let fileset = Fileset::new(rules)?;
+    let entries = files::list(install, |_| true)?.into_iter().map(|entry| entry.path);
+    Ok(entries.filter(|path| fileset.chooses(path)).collect())
+}
+
+/// Keeps paths, each with a zero byte behind it.
+pub(super) fn save_paths<'a>(file: &Path, paths: impl Iterator<Item = &'a Path>) -> Result<(), FileError> {
+    let mut bytes = Vec::new();
+    for path in paths {
+        bytes.extend_from_slice(path.as_os_str().as_bytes());
+        bytes.push(0);
+    }
+    files::write_whole(file, &bytes)
+}
+
+/// The paths that [`save_paths`] kept.
+pub(super) fn load_paths(file: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let bytes = fs::read(file).map_err(|source| FileError::at("read", file, source))?;
+    let paths = bytes.split(|byte| *byte == 0).filter(|path| !path.is_empty());
+    Ok(paths.map(|path| PathBuf::from(OsStr::from_bytes(path))).collect())
 }

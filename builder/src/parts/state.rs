@@ -1,49 +1,58 @@
 //! What went into a part, written down beside it.
 
 use std::fs;
+use std::io;
 
 use pack_schemas::package::canonical_json;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::StepError;
 use crate::debian::StagedPackage;
-use crate::files::FileError;
+use crate::files::{self, FileError};
 use crate::project::PartFolders;
 
 /// The format version of a part's `state.json`.
 const STATE_VERSION: u32 = 1;
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct PartState<'a> {
+struct PartState {
     format: u32,
-    stage_packages: Vec<PackageState<'a>>,
+    stage_packages: Vec<PackageState>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct PackageState<'a> {
-    name: &'a str,
-    version: &'a str,
-    architecture: &'a str,
-    sha256: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<&'a str>,
+struct PackageState {
+    name: String,
+    version: String,
+    architecture: String,
+    sha256: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
 }
 
 /// Writes the state of a part that was built.
 pub(super) fn write(folders: &PartFolders, packages: &[StagedPackage]) -> Result<(), StepError> {
-    let stage_packages = packages
-        .iter()
-        .map(|package| PackageState {
-            name: &package.name,
-            version: &package.version,
-            architecture: &package.architecture,
-            sha256: &package.sha256,
-            source: package.source.as_deref(),
-        })
-        .collect();
-    let path = folders.state();
+    let state = |package: &StagedPackage| {
+        let StagedPackage { name, version, architecture, sha256, source } = package.clone();
+        PackageState { name, version, architecture, sha256, source }
+    };
+    let stage_packages = packages.iter().map(state).collect();
     let json = canonical_json(&PartState { format: STATE_VERSION, stage_packages });
-    Ok(fs::write(&path, json).map_err(|source| FileError::at("write", &path, source))?)
+    Ok(files::write_whole(&folders.state(), &json)?)
+}
+
+/// The Debian packages that went into a part when it was last built.
+pub(super) fn read(folders: &PartFolders) -> Result<Vec<StagedPackage>, StepError> {
+    let path = folders.state();
+    let read_error = |source| FileError::at("read", &path, source);
+    let json = fs::read(&path).map_err(read_error)?;
+    let state: PartState =
+        serde_json::from_slice(&json).map_err(|error| read_error(io::Error::other(error)))?;
+    let package = |package| {
+        let PackageState { name, version, architecture, sha256, source } = package;
+        StagedPackage { name, version, architecture, sha256, source }
+    };
+    Ok(state.stage_packages.into_iter().map(package).collect())
 }

@@ -18,7 +18,7 @@ pub(super) fn copy(project: &Project, source: &str, target: &Path) -> Result<(),
             && path.components().count() == 1
             && (path == Path::new(WORK_FOLDER) || path.extension().is_some_and(|ending| ending == "pkg"))
     };
-    Ok(files::transfer_tree(&folder, target, Transfer::Copy, |path| !made(path))?)
+    Ok(files::transfer_tree(&folder, target, Transfer::Separate, |path| !made(path))?)
 }
 
 /// Where a source is, without symbolic links; it has to be in the project, and not in what builds make there.
