@@ -2,6 +2,7 @@
 //!
 //! What can be refused at once is refused before the long work: the manifest, the key, the architecture, the epoch.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
@@ -13,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use pack_builder::assemble::{self, AssembleError, Assembled, assemble};
 use pack_builder::confine::ConfineError;
 use pack_builder::debian;
+use pack_builder::documents;
 use pack_builder::keys::{KeyError, SecretKey};
 use pack_builder::parts::{self, Built, PartsError, Step, StepError};
 use pack_builder::project::{BuildLock, Project};
@@ -86,6 +88,7 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
     refuse_home(&project, context)?;
     warn_of_unknown_interfaces(project.manifest(), context)?;
     announce::not_done(project.manifest()).iter().for_each(|line| context.terminal.warn(line));
+    warn_of_build_packages(project.manifest(), context);
     let plan = Plan::new(&arguments, &project, context)?;
     let lock = project.work().lock().map_err(|error| project::failure(&error))?;
     let doing = Doing::default();
@@ -97,6 +100,7 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
         return Ok(ExitCode::SUCCESS);
     };
     lint::check_build(&built.prime, project.manifest(), plan.architecture, arguments.strict, context)?;
+    write_documents(&built, &project, &plan)?;
     let signers: Vec<_> = key.iter().map(SecretKey::signing).collect();
     let blocks = project.work().root().join("blocks");
     let request = assemble::Request {
@@ -112,6 +116,33 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
     let assembled = pack(&request, &doing, &context.terminal)?;
     report(&assembled, output, key.as_ref(), context);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Parts are built with the programs of this machine, whatever they ask for.
+fn warn_of_build_packages(manifest: &Manifest, context: &Context) {
+    for (name, part) in manifest.parts.iter().filter(|(_, part)| !part.build_packages.is_empty()) {
+        let packages = part.build_packages.join(", ");
+        context.terminal.warn(format!(
+            "build-packages of `{name}`: this version of pack installs none; {packages} have to be on this machine"
+        ));
+    }
+}
+
+/// Writes what the package carries about itself.
+fn write_documents(built: &Built, project: &Project, plan: &Plan) -> Result<(), Failure> {
+    let request = documents::Request {
+        prime: &built.prime,
+        manifest: project.manifest(),
+        architecture: plan.architecture,
+        source_date_epoch: plan.epoch,
+        staged: &built.packages,
+        built_with: &BTreeMap::new(),
+        fetched: &built.fetched,
+        locks: &built.locks,
+        tools: &BTreeMap::new(),
+    };
+    documents::write(&request)
+        .map_err(|error| Failure::new("cannot write what the package says of itself").because(&error))
 }
 
 /// Scripts see the project: that must not be all that the user has.

@@ -15,6 +15,7 @@
 //! | [`assemble`] | image → index, envelope, signature, footer: the `.pkg` file |
 //! | [`content`] | what is shown to other packages, or of them, has its place |
 //! | [`lint`] | looks at what goes into a package: what is missing, leads astray, or is better left out |
+//! | [`documents`] | what a package carries about itself |
 //! | [`provenance`] | how a package was made |
 //! | [`sbom`] | what a package is made of |
 //! | [`keys`] | the publisher's signing keys |
@@ -30,6 +31,7 @@ pub mod confine;
 pub mod content;
 pub mod debian;
 pub mod diff;
+pub mod documents;
 mod draft;
 pub mod files;
 pub mod image;

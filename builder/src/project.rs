@@ -16,6 +16,7 @@
 //!     parts/NAME/STEP.log                what its scripts said
 //!     parts/NAME/STEP.json               what a step read and made, once it is complete
 //!     parts/NAME/STEP.LABEL.files        what a tree that it read held, to tell what has changed
+//!     parts/NAME/source.json             where its source came from
 //!     parts/NAME/state.json              what went into it, such as versions and hashes of Debian packages
 //!     stage                              what all parts share with one another
 //!     prime                              what becomes the package
@@ -360,6 +361,11 @@ impl PartFolders {
     /// What went into it.
     pub fn state(&self) -> PathBuf {
         self.root.join("state.json")
+    }
+
+    /// Where its source came from.
+    pub(crate) fn fetched_facts(&self) -> PathBuf {
+        self.root.join("source.json")
     }
 
     /// Makes all of them.

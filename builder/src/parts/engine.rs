@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use pack_schemas::manifest::PackageType;
+use pack_schemas::manifest::{PackageType, Plugin};
 use pack_schemas::names::{Hash, Name};
 
 use super::compose::{self, Composition, Placed};
@@ -23,15 +23,19 @@ use super::plan::needed;
 use super::record::{self, Labels, Record, Why};
 use super::share::{self, Owners};
 use super::{Action, Built, PartsError, Progress, Request, Step, StepError};
-use super::{build_part, plan, pull, run_or, script_of, state};
+use super::{build_part, plan, pull, run_or, script_of, state, within};
 use crate::assemble::DEFAULT_EPOCH;
 use crate::confine::Root;
 use crate::debian::{self, StagedPackage};
 use crate::files::{self, FileError, Placer, Transfer};
 use crate::project::{BuildLock, PartFolders, WorkFolders};
+use crate::sources::Fetched;
 
 /// How often a source that changes while it is fetched is fetched again.
 const PULLS_MOST: usize = 3;
+
+/// The digest of a source that is a folder: BLAKE3 over names, kinds and contents of all that is in it.
+const TREE_DIGEST: &str = "blake3Tree";
 
 /// A build under way.
 pub(super) struct Build<'a> {
@@ -92,7 +96,29 @@ impl<'a> Build<'a> {
         if self.request.until >= Step::Prime {
             self.compose_prime(&self.prime_order(), progress)?;
         }
-        Ok(Built { prime: self.work.prime(), packages: self.packages })
+        let (fetched, locks) = self.origins();
+        Ok(Built { prime: self.work.prime(), packages: self.packages, fetched, locks })
+    }
+
+    /// Where the sources came from, and the folders in which lock files say what was built.
+    fn origins(&self) -> (BTreeMap<Name, Fetched>, Vec<PathBuf>) {
+        let parts = &self.request.project.manifest().parts;
+        let fetched = parts.keys().filter_map(|name| {
+            let mut fetched = state::read_fetched(&self.work.part(name))?;
+            if let (true, Some(tree)) =
+                (fetched.digest.is_empty(), self.made.get(&(name.clone(), Step::Pull)))
+            {
+                fetched.digest.insert(TREE_DIGEST.to_owned(), tree.to_string());
+            }
+            Some((name.clone(), fetched))
+        });
+        let rust = parts.iter().filter(|(_, part)| part.plugin == Plugin::Rust);
+        let locks = rust.flat_map(|(name, part)| {
+            let build = within(part, &self.work.part(name).build());
+            let inner: Vec<PathBuf> = part.rust_path.iter().map(|path| build.join(path.as_str())).collect();
+            std::iter::once(build).chain(inner)
+        });
+        (fetched.collect(), locks.collect())
     }
 
     fn perform(

@@ -10,6 +10,7 @@ use pack_schemas::text::visible;
 use super::{Difference, GlobError, Step};
 use crate::confine::ConfineError;
 use crate::debian::DebianError;
+use crate::documents;
 use crate::files::FileError;
 use crate::plugins::PluginError;
 use crate::sources::SourceError;
@@ -139,6 +140,17 @@ pub enum StepError {
     /// The source does not stay the same for as long as it takes to copy it.
     #[error("its source changes again and again while it is copied")]
     SourceChanging,
+    /// A program that the part cannot do without is not there.
+    #[error("there is no `{program}` on this machine")]
+    ToolMissing {
+        /// The program.
+        program: &'static str,
+        /// The Debian package that has it.
+        package: &'static str,
+    },
+    /// The part installs something where a package has its own documents.
+    #[error("it installs `{}`, where every package has documents about itself", documents::FOLDER)]
+    Reserved,
     /// Another part has something else at the same path.
     #[error(
         "the part `{part}` and {} both have `{}`, and {}",
@@ -167,6 +179,9 @@ impl StepError {
             }
             StepError::Debian(error) => error.hint(),
             StepError::Plugin(error) => Some(error.hint()),
+            StepError::ToolMissing { package, .. } => Some(format!(
+                "it is in Debian's package `{package}`: install that on the machine that builds"
+            )),
             StepError::SourceChanging => {
                 Some("build when no other program writes into the source".to_owned())
             }

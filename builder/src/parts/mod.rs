@@ -27,7 +27,7 @@ use pack_schemas::names::{Architecture, Name};
 use crate::confine::inside;
 use crate::debian::{self, StagedPackage};
 use crate::files::{self, FileError, Transfer};
-use crate::plugins::{self, Recipe};
+use crate::plugins::{self, Recipe, Tool};
 use crate::project::{BuildLock, Project};
 use crate::sources::{self, Fetched};
 
@@ -85,6 +85,10 @@ pub struct Built {
     pub prime: PathBuf,
     /// The Debian packages that went into each part.
     pub packages: BTreeMap<Name, Vec<StagedPackage>>,
+    /// Where the source of each part came from.
+    pub fetched: BTreeMap<Name, Fetched>,
+    /// Folders in which lock files say what was built.
+    pub locks: Vec<PathBuf>,
 }
 
 /// What a build tells while it goes on.
@@ -116,9 +120,13 @@ pub fn build(
 fn pull(setting: &Setting<'_>) -> Result<(), StepError> {
     let target = setting.folders.source();
     let folder = within(setting.part, &target);
+    state::write_fetched(setting.folders, None)?;
     let default = || {
-        fetch(setting, &target)?;
-        recipe(setting, &folder)?.pull?.iter().try_for_each(|job| job::run(setting, Step::Pull, job, &folder))
+        let fetched = fetch(setting, &target)?;
+        state::write_fetched(setting.folders, fetched.as_ref())?;
+        let recipe = recipe(setting, &folder)?;
+        check_tools(setting, &recipe.tools)?;
+        recipe.pull?.iter().try_for_each(|job| job::run(setting, Step::Pull, job, &folder))
     };
     run_or(setting, Step::Pull, &setting.part.override_pull, &target, default)
 }
@@ -134,6 +142,7 @@ fn build_part(setting: &Setting<'_>) -> Result<(), StepError> {
     let folder = within(part, &build);
     let default = || {
         let recipe = recipe(setting, &folder)?;
+        check_tools(setting, &recipe.tools)?;
         if recipe.copies_source {
             // The mode of a file is that of all its names.
             let how = if part.permissions.is_empty() { how } else { Transfer::Copy };
@@ -170,7 +179,11 @@ fn fetch(setting: &Setting<'_>, target: &Path) -> Result<Option<Fetched>, StepEr
     let wanted = sources::Request { project: request.project, part, cache: request.sources };
     let fetched = sources::fetch(&wanted, target, &mut |_, _| ())?;
     let project = inside(request.project, request.project.folder());
-    for command in sources::git::commands(part, &project) {
+    let commands = sources::git::commands(part, &project);
+    if !commands.is_empty() {
+        check_tools(setting, &[sources::git::TOOL])?;
+    }
+    for command in commands {
         job::run(setting, Step::Pull, &command, target)?;
     }
     Ok(fetched.or(sources::git::finish(part, target)?))
@@ -179,6 +192,14 @@ fn fetch(setting: &Setting<'_>, target: &Path) -> Result<Option<Fetched>, StepEr
 /// What the plugin of a part does, whose commands run in `folder`.
 fn recipe(setting: &Setting<'_>, folder: &Path) -> Result<Recipe, StepError> {
     Ok(plugins::recipe(setting.part, &setting.paths().places(&names_in(folder)?)))
+}
+
+/// Looks for the programs that a part cannot do without, before any of them is started.
+fn check_tools(setting: &Setting<'_>, tools: &[Tool]) -> Result<(), StepError> {
+    match tools.iter().find(|tool| !setting.root.has(tool.program)) {
+        Some(tool) => Err(StepError::ToolMissing { program: tool.program, package: tool.package }),
+        None => Ok(()),
+    }
 }
 
 /// What a folder holds, as far as plugins can ask for it.

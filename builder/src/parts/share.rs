@@ -14,6 +14,7 @@ use pack_schemas::names::Name;
 
 use super::StepError;
 use super::fileset::Fileset;
+use crate::documents;
 use crate::files::{self, Difference, Entry, FileError, Placer};
 
 /// Which parts each path of the stage came from.
@@ -74,6 +75,9 @@ impl Owners {
         stage: &Path,
     ) -> Result<(), StepError> {
         let fileset = Fileset::new(rules)?;
+        if install.join(documents::FOLDER).symlink_metadata().is_ok() {
+            return Err(StepError::Reserved);
+        }
         for entry in files::list(install, |_| true)?.iter().filter(|entry| fileset.chooses(&entry.path)) {
             self.place(part, entry, install, stage, Shared::Stage)?;
             self.claim(part, [entry.path.clone()]);

@@ -10,6 +10,7 @@ use super::StepError;
 use crate::debian::StagedPackage;
 use crate::files::{self, FileError};
 use crate::project::PartFolders;
+use crate::sources::Fetched;
 
 /// The format version of a part's `state.json`.
 const STATE_VERSION: u32 = 1;
@@ -55,4 +56,15 @@ pub(super) fn read(folders: &PartFolders) -> Result<Vec<StagedPackage>, StepErro
         StagedPackage { name, version, architecture, sha256, source }
     };
     Ok(state.stage_packages.into_iter().map(package).collect())
+}
+
+/// Writes where the source of a part came from; nothing for one without a source.
+pub(super) fn write_fetched(folders: &PartFolders, fetched: Option<&Fetched>) -> Result<(), StepError> {
+    Ok(files::write_whole(&folders.fetched_facts(), &canonical_json(&fetched))?)
+}
+
+/// Where the source of a part came from when it was last pulled. A script that fetches by itself leaves nothing of it.
+pub(super) fn read_fetched(folders: &PartFolders) -> Option<Fetched> {
+    let json = fs::read(folders.fetched_facts()).ok()?;
+    serde_json::from_slice(&json).ok()?
 }

@@ -78,7 +78,7 @@ pub enum Ecosystem {
 
 impl Component {
     /// A component of which no more is known, where name and version can be some.
-    fn new(ecosystem: Ecosystem, name: &str, version: &str) -> Option<Component> {
+    pub(crate) fn new(ecosystem: Ecosystem, name: &str, version: &str) -> Option<Component> {
         let plain = |text: &str| {
             (1..=WORD_LIMIT).contains(&text.len()) && !text.contains(|c: char| c.is_control() || c == ' ')
         };

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use pack_schemas::manifest::{Checksum, DigestAlgorithm, Part, SourceType, is_remote};
 use pack_schemas::text::visible;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use crate::debian::DebianError;
@@ -42,7 +43,7 @@ pub struct Request<'a> {
 }
 
 /// What was fetched.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetched {
     /// Where from: an address, or a path in the project.
     pub address: String,

@@ -21,8 +21,8 @@ use crate::plan::{ImageFacts, PlanError, Request, TopEntry, entry};
 
 /// Names at the top that the sandbox makes itself; those of a package or base are not shown there.
 pub const OWN_TOP: &[&str] = &[
-    ".base", ".buses", ".content", ".layers", "app", "dev", "etc", "home", "proc", "root", "run", "sys",
-    "tmp", "var",
+    ".base", ".buses", ".content", ".layers", ".pack", "app", "dev", "etc", "home", "proc", "root", "run",
+    "sys", "tmp", "var",
 ];
 /// Names in /var that are the sandbox's own: folders that can be written to, and links to such.
 const OWN_VAR: &[&str] = &["lock", "run", "tmp"];
