@@ -14,7 +14,7 @@ run="ca-certificates dpkg xz-utils"
 # clients; sound servers; a user's service manager; networks and compositors to be shown to apps; what plugins build with.
 test="squashfs-tools squashfs-tools-ng squashfuse 7zip attr e2fsprogs bubblewrap strace xvfb x11-utils x11-apps xauth
   redis-tools tmux desktop-file-utils util-linux mount procps python3 openssh-client gpg-agent gpgconf cups-daemon cups-client openssh-server
-  curl wayland-utils weston gtk-3-examples qtbase5-examples chromium
+  python3-venv curl wayland-utils weston gtk-3-examples qtbase5-examples chromium
   pulseaudio pulseaudio-utils pipewire pipewire-pulse wireplumber
   xdg-dbus-proxy dbus-daemon dbus-bin libglib2.0-bin python3-dbus python3-gi xdg-desktop-portal xdg-desktop-portal-gtk
   xdotool gnome-keyring libsecret-tools dunst avahi-daemon avahi-utils iproute2 at-spi2-core dconf-service dconf-gsettings-backend
