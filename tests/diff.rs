@@ -38,6 +38,8 @@ fn every_difference_is_told_at_its_place_and_nothing_else() {
 manifest.title: nothing → \"Hello\"
 manifest.version: \"1\" → \"2\"
 version: \"1\" → \"2\"
+~ .pack/provenance.json: content, from byte 148 on
+~ .pack/sbom.spdx.json: content, from byte 165 on
 ~ changed: content, from byte 2 on
 - gone: file, 5 B
 ~ kind: folder → file
@@ -52,8 +54,8 @@ version: \"1\" → \"2\"
     let json = out(&fail(world.pack(["diff", "--json", "two.pkg", "one.pkg"]), 1));
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["same-image"], false);
-    assert_eq!(json["files"][0]["path"], "changed");
-    assert_eq!(json["files"][0]["at"], 2);
+    assert_eq!(json["files"][2]["path"], "changed");
+    assert_eq!(json["files"][2]["at"], 2);
     assert_eq!(json["envelope"]["version"]["left"], "2");
 }
 
