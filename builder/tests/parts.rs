@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use common::is_rerun;
@@ -418,6 +419,44 @@ fn sources_outside_the_project_are_refused() {
     assert!(matches!(source(".pack/x").refused().2, StepError::Source(SourceError::Outside { .. })));
     assert!(matches!(source("file").refused().2, StepError::Source(SourceError::NoFolder { .. })));
     assert!(matches!(source("nothing").refused().2, StepError::Source { .. }));
+}
+
+#[test]
+fn a_repository_is_cloned_in_the_sandbox_and_its_version_told_to_the_build() {
+    as_ordinary_user("a_repository_is_cloned_in_the_sandbox_and_its_version_told_to_the_build", || {
+        let shop = Workshop::new(
+            "  a:\n    plugin: dump\n    source: repository\n    source-type: git\n    source-tag: v1\n    \
+             source-subdir: inner\n    override-build: |\n      craftctl default\n      \
+             echo $PACK_PART_SOURCE_VERSION ${#PACK_PART_SOURCE_COMMIT} > $PACK_PART_INSTALL/version\n      \
+             ls -A $PACK_PART_SRC > $PACK_PART_INSTALL/names\n",
+        );
+        shop.write("repository/inner/file", "one");
+        let git = |words: &str| {
+            let settings = ["-c", "user.name=A", "-c", "user.email=a@example.org"];
+            let mut command = Command::new("git");
+            command.args(settings).args(words.split(' ')).current_dir(shop.path("repository"));
+            assert!(command.output().unwrap().status.success(), "{words}");
+        };
+        ["init -q .", "add .", "commit -q -m x", "tag v1"].into_iter().for_each(git);
+        shop.write("repository/inner/file", "two");
+        git("commit -q -a -m y");
+        let tree = shop.primed();
+        assert_tree(&tree, &[("file", "one"), ("version", "v1 40"), ("names", "inner")]);
+    });
+}
+
+#[test]
+fn no_link_leads_the_build_out_of_the_source() {
+    as_ordinary_user("no_link_leads_the_build_out_of_the_source", || {
+        let shop = Workshop::new(
+            "  a:\n    plugin: dump\n    source: src\n    source-subdir: inner\n    \
+             override-pull: ln -s /etc $PACK_PART_SRC/inner\n",
+        );
+        shop.write("src/file", "x");
+        let (_, step, error) = shop.refused();
+        assert!(matches!(error, StepError::Source(SourceError::Inner { .. })), "{error}");
+        assert_eq!(step, Step::Build);
+    });
 }
 
 #[test]

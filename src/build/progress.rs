@@ -179,6 +179,14 @@ impl Progress for PartsProgress<'_> {
         }
     }
 
+    fn source(&mut self, bytes: u64, of: Option<u64>) {
+        // Where it would be a line of its own, there would be thousands.
+        if self.step.as_ref().is_some_and(|step| !step.bar.is_hidden()) {
+            let of = of.map(|of| format!(" of {}", human_size(of))).unwrap_or_default();
+            self.tell(&format!("downloading {}{of}", human_size(bytes)));
+        }
+    }
+
     fn packages(&mut self, progress: debian::Progress<'_>) {
         match progress {
             debian::Progress::Waiting => self.tell("waiting for another build to release apt's lists"),

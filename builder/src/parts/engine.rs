@@ -333,7 +333,7 @@ impl<'a> Build<'a> {
             self.compose_stage(&self.needed(setting.name), progress)?;
         }
         let record = match step {
-            Step::Pull => self.run_pull(setting, inputs).map_err(failed)?,
+            Step::Pull => self.run_pull(setting, inputs, progress).map_err(failed)?,
             Step::Build => self.run_build(setting, inputs, progress).map_err(failed)?,
             Step::Stage => {
                 self.compose_stage(&before(&self.stage_order, setting.name), progress)?;
@@ -348,11 +348,16 @@ impl<'a> Build<'a> {
         Ok(record)
     }
 
-    fn run_pull(&mut self, setting: &Setting<'_>, mut before: Inputs) -> Result<Record, StepError> {
+    fn run_pull(
+        &mut self,
+        setting: &Setting<'_>,
+        mut before: Inputs,
+        progress: &mut dyn Progress,
+    ) -> Result<Record, StepError> {
         let folders = setting.folders;
         for _ in 0..PULLS_MOST {
             renew(folders, Step::Pull, &[folders.source(), folders.fetched()])?;
-            pull(setting)?;
+            pull(setting, progress)?;
             for tree in [folders.source(), folders.fetched()] {
                 files::settle_tree(&tree, DEFAULT_EPOCH)?;
             }

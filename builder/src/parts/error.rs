@@ -185,6 +185,7 @@ impl StepError {
             StepError::SourceChanging => {
                 Some("build when no other program writes into the source".to_owned())
             }
+            StepError::Source(error) if error.hint().is_some() => error.hint().map(str::to_owned),
             other => full_disk_hint(other),
         }
     }

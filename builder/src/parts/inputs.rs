@@ -34,7 +34,7 @@ use serde_json::Value;
 use super::hash::{HardLinks, Listing, hash_file};
 use super::job::Setting;
 use super::record::Labels;
-use super::{Step, StepError, names_in, script_of, within};
+use super::{Step, StepError, names_in, script_of, state, within};
 use crate::confine;
 use crate::files::FileError;
 use crate::plugins::{self, Places, Recipe, Tool};
@@ -149,7 +149,10 @@ impl Inputs {
         }
         let request = setting.request;
         let manifest = request.project.manifest();
+        // Of a repository, commands are told which commit it is.
+        let fetched = state::read_fetched(setting.folders).filter(|_| step == Step::Build);
         let surroundings = serde_json::json!([
+            fetched.as_ref().and_then(|fetched| Some([fetched.commit()?, fetched.version.as_deref()?])),
             setting.part.build_environment,
             plugins::environment(setting.part, &symbolic_places(setting, &[])),
             manifest.name,

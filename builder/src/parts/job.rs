@@ -14,6 +14,7 @@
 //! | PACK_PART_NAME, PACK_PROJECT_NAME, PACK_PROJECT_VERSION | names |
 //! | PACK_ARCH, PACK_ARCH_TRIPLET | such as `amd64`, `x86_64-linux-gnu` |
 //! | PACK_PARALLEL_BUILD_COUNT | how many jobs to run at once |
+//! | build only: PACK_PART_SOURCE_COMMIT, PACK_PART_SOURCE_VERSION | the commit of a git repository that was fetched, and what `git describe --tags` says of it |
 //! | CRAFT_… | the same under snapcraft's names |
 //! | what the plugin sets | see [`plugins::environment`] |
 //! | what `build-environment` sets | in the order of the names; `$NAME` and `${NAME}` refer to variables so far |
@@ -30,7 +31,7 @@ use pack_schemas::manifest::{Part, expand};
 use pack_schemas::names::Name;
 use pack_schemas::text::visible;
 
-use super::{Request, Step, StepError, within};
+use super::{Request, Step, StepError, state, within};
 use crate::confine::{self, NotStarted, Root, Sandbox, Started, inside};
 use crate::files::{self, FileError};
 use crate::plugins::{self, Places};
@@ -220,6 +221,17 @@ fn environment(setting: &Setting<'_>, step: Step) -> BTreeMap<String, String> {
     }
     if step == Step::Pull {
         variables.extend(fetching(request));
+    }
+    if step == Step::Build
+        && let Some(fetched) = state::read_fetched(folders)
+    {
+        let known = [
+            ("PACK_PART_SOURCE_COMMIT", fetched.commit()),
+            ("PACK_PART_SOURCE_VERSION", fetched.version.as_deref()),
+        ];
+        for (name, value) in known.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+            variables.insert(name.to_owned(), value.to_owned());
+        }
     }
     let of_plugin = plugins::environment(part, &setting.paths().places(&[]));
     for (name, value) in of_plugin.iter().chain(&part.build_environment) {

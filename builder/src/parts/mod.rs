@@ -101,6 +101,8 @@ pub trait Progress {
     fn again(&mut self, action: &Action);
     /// How the stage-packages of the step's part are getting on.
     fn packages(&mut self, progress: debian::Progress<'_>);
+    /// How much of the step's source is downloaded, in bytes, and of how many where that is known.
+    fn source(&mut self, bytes: u64, of: Option<u64>);
 }
 
 /// Runs the steps of all parts, up to [`Request::until`], as far as they have something to do.
@@ -117,13 +119,13 @@ pub fn build(
 }
 
 /// Fetches the source.
-fn pull(setting: &Setting<'_>) -> Result<(), StepError> {
+fn pull(setting: &Setting<'_>, progress: &mut dyn Progress) -> Result<(), StepError> {
     let target = setting.folders.source();
-    let folder = within(setting.part, &target);
     state::write_fetched(setting.folders, None)?;
     let default = || {
-        let fetched = fetch(setting, &target)?;
+        let fetched = fetch(setting, &target, progress)?;
         state::write_fetched(setting.folders, fetched.as_ref())?;
+        let folder = sources::inner_folder(setting.part, &target)?;
         let recipe = recipe(setting, &folder)?;
         check_tools(setting, &recipe.tools)?;
         recipe.pull?.iter().try_for_each(|job| job::run(setting, Step::Pull, job, &folder))
@@ -139,7 +141,7 @@ fn build_part(setting: &Setting<'_>) -> Result<(), StepError> {
     let is_changed = part.override_build.is_some() || part.plugin != Plugin::Dump;
     let how = if is_changed { Transfer::Copy } else { Transfer::Link };
     files::transfer_tree(&source, &build, how, |_| true)?;
-    let folder = within(part, &build);
+    let folder = sources::inner_folder(part, &build)?;
     let default = || {
         let recipe = recipe(setting, &folder)?;
         check_tools(setting, &recipe.tools)?;
@@ -174,12 +176,22 @@ fn within(part: &Part, folder: &Path) -> PathBuf {
 }
 
 /// Fetches the source of a part into the folder `target`.
-fn fetch(setting: &Setting<'_>, target: &Path) -> Result<Option<Fetched>, StepError> {
+fn fetch(
+    setting: &Setting<'_>,
+    target: &Path,
+    progress: &mut dyn Progress,
+) -> Result<Option<Fetched>, StepError> {
     let Setting { request, part, .. } = setting;
-    let wanted = sources::Request { project: request.project, part, cache: request.sources };
-    let fetched = sources::fetch(&wanted, target, &mut |_, _| ())?;
-    let project = inside(request.project, request.project.folder());
-    let commands = sources::git::commands(part, &project);
+    let wanted = sources::Request {
+        project: request.project,
+        part,
+        cache: request.sources,
+        environment: request.environment,
+        patience: sources::PATIENCE,
+    };
+    let fetched = sources::fetch(&wanted, target, &mut |bytes, of| progress.source(bytes, of))?;
+    let shown = |path: &Path| inside(request.project, path);
+    let commands = sources::git::commands(part, &shown(request.project.folder()), &shown(target));
     if !commands.is_empty() {
         check_tools(setting, &[sources::git::TOOL])?;
     }

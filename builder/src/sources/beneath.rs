@@ -2,8 +2,11 @@
 //!
 //! Every entry is made relative to a descriptor of the folder with `openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)`
 //! (openat2(2)): a name cannot lead upwards, and no symbolic link on the way is followed, whoever planted it. A symbolic link
-//! itself is written as it is, wherever it points: nothing of pack follows it, and a build that does sees no more than the
-//! sandbox shows. Set-uid, set-gid and sticky bits and owners are dropped.
+//! itself is written as it is, wherever it points: nothing of pack follows it (`source-subdir` neither), and a build that does
+//! sees no more than the sandbox shows. Set-uid, set-gid and sticky bits and owners are dropped.
+//!
+//! An archive may hold a thousand times its own size, which no compression of sources comes near, and [`BYTES_FREE`] however
+//! small it is.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -19,25 +22,47 @@ use rustix::io::Errno;
 /// Longest path in bytes.
 const PATH_LIMIT: usize = 4095;
 /// Most entries.
-const ENTRIES_MOST: u64 = 4_000_000;
+pub(super) const ENTRIES_MOST: u64 = 2_000_000;
 /// Most bytes of content: 64 GiB.
 const BYTES_MOST: u64 = 64 << 30;
+/// Bytes that any archive may hold: 256 MiB.
+const BYTES_FREE: u64 = 256 << 20;
+/// Bytes that an archive may hold for each of its own.
+const EXPANSION_MOST: u64 = 1000;
 
 const CONFINED: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
+
+/// What an archive says of a file.
+pub(super) struct About {
+    /// Its permissions, of which is kept whether it can be executed.
+    pub mode: u32,
+    /// Its length in bytes, so that too much is refused before any of it is written.
+    pub size: u64,
+    /// When it was changed, in seconds since 1970. make(1) takes what was made from older files for up to date, such as the
+    /// `configure` of an archive, and else makes it again, with programs that few machines have.
+    pub modified: Option<u32>,
+}
 
 /// The folder.
 pub(super) struct Beneath {
     root: OwnedFd,
     entries: u64,
     bytes: u64,
+    bytes_most: u64,
 }
 
 impl Beneath {
-    /// Opens a folder that is there.
-    pub fn open(path: &Path) -> io::Result<Beneath> {
+    /// Opens a folder that is there, for an archive of `length` bytes.
+    pub fn open(path: &Path, length: u64) -> io::Result<Beneath> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Beneath { root, entries: 0, bytes: 0 })
+        let bytes_most = length.saturating_mul(EXPANSION_MOST).clamp(BYTES_FREE, BYTES_MOST);
+        Ok(Beneath { root, entries: 0, bytes: 0, bytes_most })
+    }
+
+    /// Most bytes of content that are taken.
+    pub fn bytes_most(&self) -> u64 {
+        self.bytes_most
     }
 
     /// Makes a folder and those above it, unless they are there.
@@ -47,22 +72,15 @@ impl Beneath {
         self.folders(&names).map(drop)
     }
 
-    /// Makes a file; one that is there already is replaced. Whether it can be executed is kept of `mode`; `modified` is in
-    /// seconds since 1970.
-    ///
-    /// make(1) takes what was made from older files for up to date, such as the `configure` of an archive, and else makes it
-    /// again, with programs that few machines have.
-    pub fn file(
-        &mut self,
-        path: &[u8],
-        mode: u32,
-        modified: Option<u32>,
-        content: &mut dyn Read,
-    ) -> io::Result<()> {
+    /// Makes a file; one that is there already is replaced.
+    pub fn file(&mut self, path: &[u8], about: &About, content: &mut dyn Read) -> io::Result<()> {
         self.count()?;
+        if self.bytes.saturating_add(about.size) > self.bytes_most {
+            return Err(self.too_much());
+        }
         let (folder, name) = self.place(path)?;
         remove(&folder, name)?;
-        let mode = if mode & 0o111 != 0 { 0o755 } else { 0o644 };
+        let mode = if about.mode & 0o111 != 0 { 0o755 } else { 0o644 };
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat2(&folder, name, flags, Mode::from_raw_mode(mode), CONFINED)?;
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
@@ -71,15 +89,15 @@ impl Beneath {
         loop {
             let count = content.read(&mut buffer)?;
             self.bytes = self.bytes.saturating_add(count as u64);
-            if self.bytes > BYTES_MOST {
-                return Err(refused(format!("the archive holds more than {} GiB", BYTES_MOST >> 30)));
+            if self.bytes > self.bytes_most {
+                return Err(self.too_much());
             }
             match count {
                 0 => break,
                 count => file.write_all(&buffer[..count])?,
             }
         }
-        let modified = modified.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds.into()));
+        let modified = about.modified.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds.into()));
         modified.map_or(Ok(()), |time| file.set_modified(time))
     }
 
@@ -110,6 +128,11 @@ impl Beneath {
         remove(&folder, name)?;
         // The descriptor's folder has no link on the way, and the name itself is not followed.
         Ok(rustix::fs::linkat(&from, from_name, &folder, name, AtFlags::empty())?)
+    }
+
+    fn too_much(&self) -> io::Error {
+        let most = self.bytes_most >> 20;
+        refused(format!("with it the archive holds more than {most} MiB, the most for one of its size"))
     }
 
     fn count(&mut self) -> io::Result<()> {
@@ -145,6 +168,17 @@ impl Beneath {
             })?;
         }
         Ok(folder)
+    }
+}
+
+/// Checks that a path leads to a folder in `root`, over folders alone.
+pub(super) fn check_folder(root: &Path, path: &str) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(root, flags | OFlags::NOFOLLOW, Mode::empty())?;
+    match rustix::fs::openat2(&root, path, flags, Mode::empty(), CONFINED) {
+        Ok(_) => Ok(()),
+        Err(Errno::LOOP) => Err(refused("its path leads over a symbolic link")),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -5,15 +5,20 @@
 //! CACHE/sha256/DIGEST.part     being downloaded, locked meanwhile; a later download goes on where it ends
 //! ```
 //!
-//! 1. What is there already is used, without asking anybody: it was checked when it got its name.
+//! 1. What is there already is used, without asking anybody, if it still has its hash.
 //! 2. The rest is asked for (`Range`), where a part is there. A server that sends all instead is taken at its word.
-//! 3. All of it is hashed while it is written. With the right digest it gets its name; with another it is removed.
+//! 3. All of it is hashed while it is written. With the right digest it gets its name; with another it is removed, and where
+//!    an older part was gone on with, all of it is asked for once more.
 //!
-//! `https_proxy` and its like are honoured; certificates are the system's (`SSL_CERT_FILE`, `SSL_CERT_DIR`).
+//! What a server sends is taken as it is, whatever it says that it is encoded in: the checksum is that of the file.
+//! `https_proxy`, `http_proxy`, `all_proxy` and `no_proxy` are honoured; certificates are the system's (`SSL_CERT_FILE`,
+//! `SSL_CERT_DIR`).
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use pack_schemas::manifest::Checksum;
@@ -21,16 +26,17 @@ use rustix::fs::{FlockOperation, flock};
 use ureq::http::{StatusCode, header};
 use ureq::tls::{RootCerts, TlsConfig};
 
-use super::{Hasher, Progress};
+use super::{Hasher, Progress, Request, hash_file};
 
-/// Longest file that is downloaded, in bytes: 16 GiB.
-const LENGTH_MOST: u64 = 16 << 30;
+/// Longest file that is downloaded, in bytes: 4 GiB.
+const LENGTH_MOST: u64 = 4 << 30;
 /// Most redirections of an address.
 const REDIRECTS_MOST: u32 = 10;
-/// How long a connection may take, and a server may say nothing.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often an interrupted download is gone on with.
-const TRIES: usize = 4;
+/// How often a download that gets no further is tried, and how long is waited in between, at first.
+const TRIES: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(250);
+/// How often it is gone on with in all.
+const ROUNDS: usize = 1000;
 
 /// Why something cannot be downloaded.
 #[derive(Debug, thiserror::Error)]
@@ -59,12 +65,12 @@ pub enum DownloadError {
 pub(super) fn download(
     address: &str,
     checksum: &Checksum,
-    cache: &Path,
+    request: &Request<'_>,
     progress: &mut Progress<'_>,
 ) -> Result<PathBuf, DownloadError> {
-    let folder = cache.join(checksum.algorithm.as_str());
+    let folder = request.cache.join(checksum.algorithm.as_str());
     let path = folder.join(&checksum.digest);
-    if path.is_file() {
+    if is_whole(&path, checksum)? {
         return Ok(path);
     }
     fs::create_dir_all(&folder)?;
@@ -72,23 +78,15 @@ pub(super) fn download(
     let mut part = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&part_path)?;
     flock(&part, FlockOperation::LockExclusive).map_err(io::Error::from)?;
     // Whoever had the lock may have finished it.
-    if path.is_file() {
+    if is_whole(&path, checksum)? {
         return Ok(path);
     }
-    let agent = agent();
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match attempt(&agent, address, &mut part, checksum, progress) {
-            Ok(()) => break,
-            Err(DownloadError::Network(_)) if tries < TRIES => {}
-            Err(DownloadError::Altered { found }) => {
-                // The lock is held: nobody else is writing there.
-                fs::remove_file(&part_path)?;
-                return Err(DownloadError::Altered { found });
-            }
-            Err(error) => return Err(error),
+    if let Err(error) = all_of_it(&agent(address, request)?, address, &mut part, checksum, progress) {
+        if matches!(error, DownloadError::Altered { .. } | DownloadError::TooLong) {
+            // The lock is held: nobody else is writing there.
+            fs::remove_file(&part_path)?;
         }
+        return Err(error);
     }
     part.sync_all()?;
     fs::rename(&part_path, &path)?;
@@ -96,17 +94,104 @@ pub(super) fn download(
     Ok(path)
 }
 
-fn agent() -> ureq::Agent {
+/// Whether a file of the cache is there, and as it was when it got its name; another is removed.
+fn is_whole(path: &Path, checksum: &Checksum) -> io::Result<bool> {
+    if !path.is_file() {
+        return Ok(false);
+    }
+    if hash_file(path, checksum.algorithm)? == checksum.digest {
+        return Ok(true);
+    }
+    fs::remove_file(path)?;
+    Ok(false)
+}
+
+/// Asks until all is there, as long as that gets further.
+fn all_of_it(
+    agent: &ureq::Agent,
+    address: &str,
+    part: &mut File,
+    checksum: &Checksum,
+    progress: &mut Progress<'_>,
+) -> Result<(), DownloadError> {
+    let mut failed = 0;
+    for _ in 0..ROUNDS {
+        let before = part.metadata()?.len();
+        let error = match attempt(agent, address, part, checksum, progress) {
+            Ok(()) => return Ok(()),
+            // What was there before may be of another file.
+            Err(DownloadError::Altered { .. }) if before > 0 => {
+                part.set_len(0)?;
+                continue;
+            }
+            Err(error) => error,
+        };
+        let may_pass = match &error {
+            DownloadError::Network(_) => true,
+            DownloadError::Status(status) => PASSING.contains(status),
+            _ => false,
+        };
+        failed = if part.metadata()?.len() > before { 0 } else { failed + 1 };
+        if !may_pass || failed >= TRIES {
+            return Err(error);
+        }
+        thread::sleep(PAUSE * 2_u32.pow(failed));
+    }
+    Err(DownloadError::Network("the server breaks off again and again".into()))
+}
+
+/// What a server answers that will answer better later.
+const PASSING: [StatusCode; 4] = [
+    StatusCode::TOO_MANY_REQUESTS,
+    StatusCode::BAD_GATEWAY,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::GATEWAY_TIMEOUT,
+];
+
+fn agent(address: &str, request: &Request<'_>) -> Result<ureq::Agent, DownloadError> {
     let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
+    let patience = Some(request.patience);
     let config = ureq::Agent::config_builder()
         .tls_config(tls)
+        .proxy(proxy(address, request.environment)?)
         .max_redirects(REDIRECTS_MOST)
-        .timeout_connect(Some(PATIENCE))
-        .timeout_recv_response(Some(PATIENCE))
+        .timeout_resolve(patience)
+        .timeout_connect(patience)
+        .timeout_per_read(patience)
+        .timeout_recv_response(patience)
         .http_status_as_error(false)
         .user_agent(concat!("pack/", env!("CARGO_PKG_VERSION")))
         .build();
-    config.into()
+    Ok(config.into())
+}
+
+/// The proxy for an address, as curl(1) finds it: `HTTP_PROXY` in capital letters is none, as it could be a header's.
+fn proxy(
+    address: &str,
+    environment: &BTreeMap<String, String>,
+) -> Result<Option<ureq::Proxy>, DownloadError> {
+    let first = |names: &[&str]| {
+        names.iter().filter_map(|name| environment.get(*name)).find(|value| !value.is_empty())
+    };
+    let named = match address.starts_with("https:") {
+        true => first(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
+        false => first(&["http_proxy", "all_proxy", "ALL_PROXY"]),
+    };
+    let Some(named) = named else { return Ok(None) };
+    // What is wrong with it is not repeated: there may be a password in it.
+    let wrong = |_| DownloadError::Network("the address of the proxy in the environment is none".to_owned());
+    let plain = ureq::Proxy::new(named).map_err(wrong)?;
+    let mut proxy = ureq::Proxy::builder(plain.protocol()).host(plain.host()).port(plain.port());
+    if let Some(name) = plain.username() {
+        proxy = proxy.username(name);
+    }
+    if let Some(password) = plain.password() {
+        proxy = proxy.password(password);
+    }
+    for host in first(&["no_proxy", "NO_PROXY"]).iter().flat_map(|hosts| hosts.split(',')) {
+        proxy = proxy.no_proxy(host.trim());
+    }
+    proxy.build().map(Some).map_err(wrong)
 }
 
 /// Asks for what is missing of a file, and appends it.

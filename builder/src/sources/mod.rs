@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use pack_schemas::manifest::{Checksum, DigestAlgorithm, Part, SourceType, is_remote};
 use pack_schemas::text::visible;
@@ -40,7 +41,14 @@ pub struct Request<'a> {
     pub part: &'a Part,
     /// A folder for what is downloaded; made where it is missing, kept between builds, shared by them.
     pub cache: &'a Path,
+    /// The caller's environment, which says how the network is reached.
+    pub environment: &'a BTreeMap<String, String>,
+    /// How long a connection may take, and a server may say nothing: mostly [`PATIENCE`].
+    pub patience: Duration,
 }
+
+/// As long as a person would wait for a server that says nothing.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What was fetched.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +58,20 @@ pub struct Fetched {
     /// By algorithm (`sha256`, `gitCommit`…): what it hashes to, in hexadecimal digits; nothing of a folder, whose content is
     /// what counts.
     pub digest: BTreeMap<String, String>,
+    /// How many bytes an archive has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Of a git repository what `git describe --tags` says of the commit, as far as its tags were fetched, or else the commit's
+    /// first twelve digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+impl Fetched {
+    /// The commit of a git repository.
+    pub fn commit(&self) -> Option<&str> {
+        self.digest.get("gitCommit").map(String::as_str)
+    }
 }
 
 /// Why a source cannot be had.
@@ -93,14 +115,14 @@ pub enum SourceError {
         source: DownloadError,
     },
     /// A file is not the one that the manifest means.
-    #[error("`{}` is not what `source-checksum` says: it has {algorithm}/{found}", visible(.address))]
+    #[error("`{}` is not what `source-checksum` says: it hashes to {found}, and not to {wanted}", visible(.address))]
     Checksum {
         /// The address or path.
         address: String,
-        /// The algorithm.
-        algorithm: &'static str,
-        /// What it hashes to.
+        /// What it hashes to, as a checksum is written.
         found: String,
+        /// What it was to hash to.
+        wanted: String,
     },
     /// An archive cannot be unpacked.
     #[error("cannot unpack `{}`{}", visible(.address), .entry.as_ref().map(|entry| format!(", at `{}`", visible(entry))).unwrap_or_default())]
@@ -120,6 +142,14 @@ pub enum SourceError {
         /// Why.
         source: Box<DebianError>,
     },
+    /// The source has no such folder.
+    #[error("`source-subdir: {}` is no folder of the source", visible(.folder))]
+    Inner {
+        /// The folder.
+        folder: String,
+        /// Why.
+        source: io::Error,
+    },
     /// What git has cloned is not in order.
     #[error("the git repository `{}`: {problem}", visible(.address))]
     Git {
@@ -128,6 +158,21 @@ pub enum SourceError {
         /// What is wrong.
         problem: String,
     },
+}
+
+impl SourceError {
+    /// What the person who builds can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            SourceError::Download { source: DownloadError::Network(_), .. } => Some(
+                "check the network, and `https_proxy` where it is reached through a proxy; what was downloaded is kept",
+            ),
+            SourceError::Checksum { .. } => {
+                Some("find out why the file is another one before you write its checksum into the manifest")
+            }
+            _ => None,
+        }
+    }
 }
 
 /// How far the fetching is: bytes, and bytes in all where that is known.
@@ -146,16 +191,31 @@ pub fn fetch(
     let (Some(source), Some(kind)) = (&request.part.source, request.part.source_kind()) else {
         return Ok(None);
     };
-    let digest = match kind {
-        SourceType::Local => folder::copy(request.project, source, target).map(|()| BTreeMap::new())?,
-        SourceType::Git => return Ok(None),
+    let fetched = Fetched { address: source.clone(), ..Fetched::default() };
+    match kind {
+        SourceType::Local => folder::copy(request.project, source, target).map(|()| Some(fetched)),
+        SourceType::Git if is_remote(source) => Ok(None),
+        SourceType::Git => folder::inside(request.project, source).map(|_| None),
         SourceType::Tar | SourceType::Zip | SourceType::Deb => {
             let (path, digest) = obtain(request, source, progress)?;
+            let metadata = path.metadata().map_err(|error| FileError::at("look at", &path, error))?;
             archive::unpack(source, &path, kind, target)?;
-            digest
+            Ok(Some(Fetched { digest, size: Some(metadata.len()), ..fetched }))
         }
-    };
-    Ok(Some(Fetched { address: source.clone(), digest }))
+    }
+}
+
+/// The folder of the part's `source-subdir` in a folder with its source. No symbolic link is on the way: what was fetched is
+/// anybody's, and would lead wherever it likes.
+///
+/// # Errors
+/// [`SourceError::Inner`].
+pub fn inner_folder(part: &Part, folder: &Path) -> Result<PathBuf, SourceError> {
+    let Some(inner) = &part.source_subdir else { return Ok(folder.to_path_buf()) };
+    let path = folder.join(inner.as_str());
+    beneath::check_folder(folder, inner.as_str())
+        .map_err(|source| SourceError::Inner { folder: inner.as_str().to_owned(), source })?;
+    Ok(path)
 }
 
 /// Copies a project as it is, without what builds make in it, into an empty folder.
@@ -174,7 +234,7 @@ fn obtain(
 ) -> Result<(PathBuf, BTreeMap<String, String>), SourceError> {
     let checksum = request.part.source_checksum.as_ref();
     if let Some(checksum) = checksum.filter(|_| is_remote(source)) {
-        let path = download::download(source, checksum, request.cache, progress);
+        let path = download::download(source, checksum, request, progress);
         let path = path.map_err(|error| match error {
             DownloadError::Altered { found } => altered(source, checksum, found),
             error => SourceError::Download { address: source.to_owned(), source: error },
@@ -196,7 +256,8 @@ fn obtain(
 }
 
 fn altered(source: &str, checksum: &Checksum, found: String) -> SourceError {
-    SourceError::Checksum { address: source.to_owned(), algorithm: checksum.algorithm.as_str(), found }
+    let found = Checksum { algorithm: checksum.algorithm, digest: found };
+    SourceError::Checksum { address: source.to_owned(), found: found.into(), wanted: checksum.clone().into() }
 }
 
 fn digest_of(checksum: &Checksum) -> BTreeMap<String, String> {

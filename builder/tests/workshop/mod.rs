@@ -54,6 +54,9 @@ impl Progress for Steps {
     fn again(&mut self, action: &Action) {
         self.again.push(format!("{} {}", action.step, action.part));
     }
+    fn source(&mut self, bytes: u64, of: Option<u64>) {
+        assert!(of.is_none_or(|of| bytes <= of));
+    }
     fn packages(&mut self, progress: debian::Progress<'_>) {
         if let debian::Progress::Note(note) = progress {
             eprintln!("note: {note}");

@@ -198,7 +198,14 @@ fn check_address(source: &str, kind: SourceType) -> Checked {
     };
     let is_known = schemes.iter().any(|scheme| source.len() > scheme.len() && source.starts_with(scheme));
     ensure(is_known, format!("has to begin with one of: {}", schemes.join(" ")))?;
-    ensure(!source.contains(char::is_whitespace), "has a space in it")
+    ensure(!source.contains(char::is_whitespace), "has a space in it")?;
+    let (scheme, rest) = source.split_once("://").unwrap_or(("", source));
+    let is_web = scheme.ends_with("http") || scheme.ends_with("https");
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    ensure(
+        !(is_web && host.contains('@')),
+        "has a name or password in it, which everyone who gets the package could read",
+    )
 }
 
 /// The name of a branch or tag: no option, nothing that git refuses (git-check-ref-format(1)).
@@ -253,6 +260,8 @@ mod tests {
         for good in [
             serde_json::json!({"plugin": "nil", "source": "https://x/a.tar.gz", "source-checksum": sum}),
             serde_json::json!({"plugin": "nil", "source": "a.tar.gz"}),
+            serde_json::json!({"plugin": "nil", "source": "https://x/@scope/a.tgz", "source-checksum": sum}),
+            serde_json::json!({"plugin": "nil", "source": "ssh://git@x/y.git"}),
             serde_json::json!({"plugin": "nil", "source": "https://x/y.git", "source-branch": "main",
                                "source-commit": "ab".repeat(20)}),
             serde_json::json!({"plugin": "nil", "source": "y", "source-type": "git", "source-tag": "v1.0"}),
@@ -271,6 +280,11 @@ mod tests {
             ),
             (serde_json::json!({"plugin": "nil", "source": "--upload-pack=x", "source-type": "git"}), "`-`"),
             (serde_json::json!({"plugin": "nil", "source": "../a"}), "inside the project"),
+            (
+                serde_json::json!({"plugin": "nil", "source": "https://me:secret@x/a.zip", "source-checksum": sum}),
+                "name or password",
+            ),
+            (serde_json::json!({"plugin": "nil", "source": "git+https://token@x/a.git"}), "name or password"),
             (serde_json::json!({"plugin": "nil", "source": ".", "source-checksum": sum}), "an archive"),
             (serde_json::json!({"plugin": "nil", "source": ".", "source-tag": "v1"}), "a git repository"),
             (
