@@ -61,7 +61,7 @@ pub(crate) fn make_folder(path: &Path) -> Result<(), FileError> {
 /// whether something, and what is in it, is listed.
 pub(crate) fn list(root: &Path, enter: impl Fn(&Path) -> bool) -> Result<Vec<Entry>, FileError> {
     let relative = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_path_buf();
-    let walk = WalkDir::new(root).min_depth(1).sort_by_file_name().into_iter();
+    let walk = WalkDir::new(root).follow_root_links(false).min_depth(1).sort_by_file_name().into_iter();
     let entries = walk.filter_entry(|entry| enter(&relative(entry.path())));
     entries
         .map(|entry| {

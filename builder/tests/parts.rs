@@ -565,3 +565,51 @@ fn stage_packages_are_there_before_the_build_and_their_versions_are_kept() {
         assert_eq!(second.packages, first.packages);
     });
 }
+
+#[test]
+fn a_script_goes_on_in_its_folder_after_the_default_has_unpacked_an_archive_there() {
+    let workshop = Workshop::new(
+        "  a:\n    plugin: dump\n    source: a.tar\n    override-pull: |\n      touch before\n      craftctl default\n      \
+         echo patched >> file\n      cat > after < file\n",
+    );
+    workshop.write("inner/hello-1/file", "content\n");
+    let tar = std::process::Command::new("tar")
+        .arg("-cf")
+        .arg(workshop.path("a.tar"))
+        .arg("-C")
+        .arg(workshop.path("inner"))
+        .arg("hello-1")
+        .status();
+    assert!(tar.unwrap().success());
+    fs::remove_dir_all(workshop.path("inner")).unwrap();
+    let primed = workshop.primed();
+    let names: Vec<&str> = primed.keys().map(String::as_str).collect();
+    assert_eq!(names, ["after", "before", "file"], "{primed:?}");
+    assert!(primed["after"].contains("patched"), "{primed:?}");
+}
+
+#[test]
+fn a_link_in_place_of_source_subdir_leads_nowhere() {
+    let secret = tempfile::tempdir().unwrap();
+    fs::write(secret.path().join("secret"), "secret").unwrap();
+    for script in [
+        "",
+        "    override-build: |\n      rmdir ../build/sub || mv sub old\n      ln -s SECRET sub\n      craftctl default\n",
+    ] {
+        let script = script.replace("SECRET", &secret.path().to_string_lossy());
+        let workshop = Workshop::new(&format!(
+            "  a:\n    plugin: dump\n    source: src\n    source-subdir: sub\n{script}"
+        ));
+        match script.is_empty() {
+            true => {
+                workshop.write("src/x", "x");
+                symlink(secret.path(), workshop.path("src/sub")).unwrap();
+            }
+            false => drop(workshop.write("src/sub/x", "x")),
+        }
+        let (_, _, error) = workshop.refused();
+        let found = walkdir::WalkDir::new(workshop.path(".pack")).into_iter().flatten();
+        let found: Vec<_> = found.filter(|entry| entry.file_name() == "secret").collect();
+        assert!(found.is_empty(), "{error}: {found:?}");
+    }
+}

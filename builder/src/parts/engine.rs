@@ -18,18 +18,18 @@ use pack_schemas::names::{Hash, Name};
 use super::compose::{self, Composition, Placed};
 use super::hash::{Listing, hash_nodes};
 use super::inputs::{self, Inputs};
-use super::job::Setting;
+use super::job::{self, Setting};
 use super::plan::needed;
 use super::record::{self, Labels, Record, Why};
 use super::share::{self, Owners};
 use super::{Action, Built, PartsError, Progress, Request, Step, StepError};
-use super::{build_part, plan, pull, run_or, script_of, state, within};
+use super::{build_part, plan, pull, run_or, script_of, state};
 use crate::assemble::DEFAULT_EPOCH;
 use crate::confine::Root;
 use crate::debian::{self, StagedPackage};
 use crate::files::{self, FileError, Placer, Transfer};
 use crate::project::{BuildLock, PartFolders, WorkFolders};
-use crate::sources::Fetched;
+use crate::sources::{Fetched, inner_folder};
 
 /// How often a source that changes while it is fetched is fetched again.
 const PULLS_MOST: usize = 3;
@@ -105,18 +105,23 @@ impl<'a> Build<'a> {
         let parts = &self.request.project.manifest().parts;
         let fetched = parts.keys().filter_map(|name| {
             let mut fetched = state::read_fetched(&self.work.part(name))?;
-            if let (true, Some(tree)) =
-                (fetched.digest.is_empty(), self.made.get(&(name.clone(), Step::Pull)))
-            {
+            let record = Record::load(&self.work.part(name).record(Step::Pull.as_str()));
+            // Without what the plugin's tools fetched: they keep times and answers of servers there.
+            let tree = record.as_ref().and_then(|record| record.made.get("src"));
+            if let (true, Some(tree)) = (fetched.digest.is_empty(), tree) {
                 fetched.digest.insert(TREE_DIGEST.to_owned(), tree.to_string());
             }
             Some((name.clone(), fetched))
         });
         let rust = parts.iter().filter(|(_, part)| part.plugin == Plugin::Rust);
         let locks = rust.flat_map(|(name, part)| {
-            let build = within(part, &self.work.part(name).build());
-            let inner: Vec<PathBuf> = part.rust_path.iter().map(|path| build.join(path.as_str())).collect();
-            std::iter::once(build).chain(inner)
+            let build = inner_folder(part, &self.work.part(name).build()).ok();
+            let inner = part.rust_path.iter().map(|path| path.as_str());
+            let paths = build.into_iter().flat_map(move |build| {
+                let inner: Vec<PathBuf> = inner.clone().map(|path| build.join(path)).collect();
+                std::iter::once(build).chain(inner)
+            });
+            paths.collect::<Vec<_>>()
         });
         (fetched.collect(), locks.collect())
     }
@@ -220,6 +225,13 @@ impl<'a> Build<'a> {
         if step == Step::Build
             && !setting.part.stage_packages.is_empty()
             && state::read(setting.folders).is_err()
+        {
+            return Ok(None);
+        }
+        if step == Step::Pull
+            && setting.part.source.is_some()
+            && setting.part.override_pull.is_none()
+            && state::read_fetched(setting.folders).is_none()
         {
             return Ok(None);
         }
@@ -329,6 +341,8 @@ impl<'a> Build<'a> {
             source: Box::new(source),
         };
         setting.folders.make().map_err(|error| failed(error.into()))?;
+        let temporary = setting.folders.temporary();
+        job::renew(&temporary).map_err(|error| failed(error.into()))?;
         if step == Step::Build && inputs.has_commands() {
             self.compose_stage(&self.needed(setting.name), progress)?;
         }
@@ -344,6 +358,7 @@ impl<'a> Build<'a> {
                 self.run_prime(setting, inputs).map_err(failed)?
             }
         };
+        job::renew(&temporary).map_err(|error| failed(error.into()))?;
         self.made.insert((setting.name.clone(), step), made_of(step, &record));
         Ok(record)
     }

@@ -34,11 +34,12 @@ use serde_json::Value;
 use super::hash::{HardLinks, Listing, hash_file};
 use super::job::Setting;
 use super::record::Labels;
-use super::{Step, StepError, names_in, script_of, state, within};
+use super::{Step, StepError, names_in, script_of, state};
 use crate::confine;
 use crate::files::FileError;
 use crate::plugins::{self, Places, Recipe, Tool};
 use crate::project;
+use crate::sources::inner_folder;
 
 /// What a step reads, as far as it is known before it runs.
 #[derive(Debug, Default)]
@@ -161,14 +162,15 @@ impl Inputs {
             request.source_date_epoch,
         ]);
         self.add("environment", canonical_json(&surroundings));
-        if has_commands && setting.part.build_packages.is_empty() {
+        if has_commands {
             self.add_tools(tools)?;
         }
-        let Some(script) = script else { return Ok(()) };
-        self.add(&format!("override-{step}"), script);
+        if let Some(script) = script {
+            self.add(&format!("override-{step}"), script);
+        }
         let place = confine::inside(request.project, request.project.folder());
         let names_project = |text: &String| text.contains("PROJECT_DIR") || text.contains(&place);
-        if names_project(script) || setting.part.build_environment.values().any(names_project) {
+        if script.is_some_and(names_project) || setting.part.build_environment.values().any(names_project) {
             let folder = request.project.folder();
             let listing =
                 Listing::of(folder, HardLinks::Ignored, request.parallel, |path| !project::is_made(path))?;
@@ -264,7 +266,10 @@ fn symbolic_places<'a>(setting: &Setting<'_>, top: &'a [String]) -> Places<'a> {
 
 /// The plugin's recipe for what pull has left, if it has.
 fn symbolic_recipe(setting: &Setting<'_>) -> Recipe {
-    let names = names_in(&within(setting.part, &setting.folders.source())).unwrap_or_default();
+    let names = inner_folder(setting.part, &setting.folders.source())
+        .map_err(StepError::from)
+        .and_then(|folder: PathBuf| Ok(names_in(&folder)?))
+        .unwrap_or_default();
     plugins::recipe(setting.part, &symbolic_places(setting, &names))
 }
 

@@ -119,7 +119,7 @@ pub(super) fn run(
     };
     let mut started = prepare(setting, &job, &log)?;
     let status = started.command.status();
-    let status = ended(setting, &started, status)?;
+    let status = ended(&started, status)?;
     if status.success() {
         return Ok(());
     }
@@ -131,7 +131,7 @@ pub(super) fn prepare(setting: &Setting<'_>, job: &Job<'_>, log: &Path) -> Resul
     let write_error = |source| FileError::at("write", log, source);
     let output = OpenOptions::new().append(true).create(true).open(log).map_err(write_error)?;
     let errors = output.try_clone().map_err(write_error)?;
-    renew(&setting.folders.temporary())?;
+    files::make_folder(&setting.folders.temporary())?;
     // In a sandbox, a folder that cannot be entered is gone round.
     let entered = job.working_folder.read_dir();
     entered.map_err(|source| FileError::at("enter", job.working_folder, source))?;
@@ -152,20 +152,12 @@ pub(super) fn prepare(setting: &Setting<'_>, job: &Job<'_>, log: &Path) -> Resul
     Ok(started)
 }
 
-/// How a command ended that was started; what it left in TMPDIR is removed.
-pub(super) fn ended(
-    setting: &Setting<'_>,
-    started: &Started,
-    status: io::Result<ExitStatus>,
-) -> Result<ExitStatus, StepError> {
-    let status = started.ended(status).map_err(|error| match error {
+/// How a command ended that was started.
+pub(super) fn ended(started: &Started, status: io::Result<ExitStatus>) -> Result<ExitStatus, StepError> {
+    started.ended(status).map_err(|error| match error {
         NotStarted::Program { program, source } => StepError::Start { program, source },
         NotStarted::Confine(error) => error.into(),
-    });
-    let emptied = renew(&setting.folders.temporary());
-    let status = status?;
-    emptied?;
-    Ok(status)
+    })
 }
 
 /// Makes a folder anew, and empty.

@@ -127,8 +127,9 @@ fn pull(setting: &Setting<'_>, progress: &mut dyn Progress) -> Result<(), StepEr
         state::write_fetched(setting.folders, fetched.as_ref())?;
         let folder = sources::inner_folder(setting.part, &target)?;
         let recipe = recipe(setting, &folder)?;
+        let commands = recipe.pull?;
         check_tools(setting, &recipe.tools)?;
-        recipe.pull?.iter().try_for_each(|job| job::run(setting, Step::Pull, job, &folder))
+        commands.iter().try_for_each(|job| job::run(setting, Step::Pull, job, &folder))
     };
     run_or(setting, Step::Pull, &setting.part.override_pull, &target, default)
 }
@@ -143,14 +144,17 @@ fn build_part(setting: &Setting<'_>) -> Result<(), StepError> {
     files::transfer_tree(&source, &build, how, |_| true)?;
     let folder = sources::inner_folder(part, &build)?;
     let default = || {
+        // A script may have put a link there.
+        let folder = sources::inner_folder(part, &build)?;
         let recipe = recipe(setting, &folder)?;
+        let commands = recipe.build?;
         check_tools(setting, &recipe.tools)?;
         if recipe.copies_source {
             // The mode of a file is that of all its names.
             let how = if part.permissions.is_empty() { how } else { Transfer::Copy };
             files::transfer_tree(&folder, &install, how, |path| path != Path::new(".git"))?;
         }
-        recipe.build?.iter().try_for_each(|job| job::run(setting, Step::Build, job, &folder))
+        commands.iter().try_for_each(|job| job::run(setting, Step::Build, job, &folder))
     };
     run_or(setting, Step::Build, &part.override_build, &folder, default)?;
     organize::organize(&install, &part.organize)?;

@@ -81,7 +81,7 @@ pub(super) fn run(
             false
         }
     })?;
-    let status = job::ended(setting, &started, status);
+    let status = job::ended(&started, status);
     match default_failure {
         Some(error) => Err(error),
         None => match status? {

@@ -67,8 +67,13 @@ fn publish(beside: &Path, target: &Path) -> Result<(), SourceError> {
         [only] if only.file_type().map_err(list)?.is_dir() => only.path(),
         _ => beside.to_path_buf(),
     };
-    fs::remove_dir(target).map_err(|source| FileError::at("replace", target, source))?;
-    fs::rename(&from, target).map_err(|source| FileError::at("rename", &from, source))?;
+    // The folder itself stays: a script that asked for this has it as its working folder.
+    let list = |source| FileError::at("list", &from, source);
+    for entry in fs::read_dir(&from).map_err(list)? {
+        let entry = entry.map_err(list)?;
+        let to = target.join(entry.file_name());
+        fs::rename(entry.path(), &to).map_err(|source| FileError::at("rename", &entry.path(), source))?;
+    }
     Ok(())
 }
 

@@ -15,8 +15,9 @@
 //! `SSL_CERT_DIR`).
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -77,6 +78,10 @@ pub(super) fn download(
     let part_path = folder.join(format!("{}.part", checksum.digest));
     let mut part = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&part_path)?;
     flock(&part, FlockOperation::LockExclusive).map_err(io::Error::from)?;
+    // Whoever had the lock may have taken the file away: what has the name now is somebody else's.
+    if !is_named(&part, &part_path) {
+        return download(address, checksum, request, progress);
+    }
     // Whoever had the lock may have finished it.
     if is_whole(&path, checksum)? {
         return Ok(path);
@@ -92,6 +97,15 @@ pub(super) fn download(
     fs::rename(&part_path, &path)?;
     File::open(&folder)?.sync_all()?;
     Ok(path)
+}
+
+/// Whether an open file is the one that has a name.
+fn is_named(file: &File, path: &Path) -> bool {
+    let same = |one: Metadata, other: Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(one), Ok(other)) => same(one, other),
+        _ => false,
+    }
 }
 
 /// Whether a file of the cache is there, and as it was when it got its name; another is removed.
