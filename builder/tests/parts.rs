@@ -573,7 +573,7 @@ fn a_script_goes_on_in_its_folder_after_the_default_has_unpacked_an_archive_ther
          echo patched >> file\n      cat > after < file\n",
     );
     workshop.write("inner/hello-1/file", "content\n");
-    let tar = std::process::Command::new("tar")
+    let tar = Command::new("tar")
         .arg("-cf")
         .arg(workshop.path("a.tar"))
         .arg("-C")
