@@ -2,7 +2,7 @@
 //!
 //! 1. A folder is made beside the target, and the archive unpacked into it through [`Beneath`].
 //! 2. Where all of it is in one folder, as it is in most source archives, that folder is taken off.
-//! 3. What is left becomes the target by a rename: it is there whole or not at all.
+//! 3. What is left is renamed into the target.
 //!
 //! Of two entries with one name the later one is kept, as tar and unzip do it. What an archive of a few bytes makes this
 //! program hold in memory, or write, is bounded here and in [`Beneath`].
@@ -59,7 +59,7 @@ fn unpack_beside(address: &str, path: &Path, kind: SourceType, folder: &Path) ->
     unpacked.map_err(|source| SourceError::Unpack { address: address.to_owned(), entry: at, source })
 }
 
-/// Renames what was unpacked to its place.
+/// Renames what was unpacked into its place.
 fn publish(beside: &Path, target: &Path) -> Result<(), SourceError> {
     let list = |source| FileError::at("list", beside, source);
     let entries = fs::read_dir(beside).map_err(list)?.collect::<io::Result<Vec<_>>>().map_err(list)?;
