@@ -26,7 +26,11 @@ pub fn open(folder: &Path, context: &Context) -> Result<Project, Failure> {
 /// Where builds of the project in a folder work, whatever its manifest says.
 pub fn work_folders(folder: &Path) -> Result<WorkFolders, Failure> {
     match folder.join(MANIFEST_FILE).symlink_metadata() {
-        Ok(_) => Ok(WorkFolders::of(folder)),
+        Ok(_) => {
+            // Below it nothing goes over links; on the way to it they may stand.
+            let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+            Ok(WorkFolders::of(&folder))
+        }
         Err(_) => Err(no_manifest(folder)),
     }
 }

@@ -52,7 +52,7 @@ pub struct Request<'a> {
     pub keys: &'a [&'a SigningKey],
     /// Where the package will be, in a folder that exists.
     pub output: &'a Path,
-    /// Folder in which compressed blocks are kept for the next build of the same project. It changes no byte of the package.
+    /// Folder in which compressed blocks are kept for the next build of the same project. It changes no byte of the package, unless somebody else writes there.
     pub blocks: Option<&'a Path>,
     /// Threads that compress.
     pub parallel: NonZeroUsize,

@@ -1,19 +1,22 @@
 //! Folders and trees on disk: made, copied, linked, compared and removed. Every error names the path.
 //!
 //! Nothing here follows a symbolic link that stands in a tree: links are copied as they are, and a link where a folder
-//! is wanted is an error.
+//! is wanted is an error, also where it was put there a moment ago (`plain.rs`).
 
-use std::fs::{self, File, Metadata, Permissions};
+use std::fs::{self, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use pack_schemas::text::visible;
 use walkdir::WalkDir;
 
 mod copy;
+mod plain;
 
 pub(crate) use copy::{Placer, Transfer, transfer_tree};
+use plain::Place;
+pub(crate) use plain::open_file;
 
 /// What the file system refused.
 #[derive(Debug, thiserror::Error)]
@@ -43,17 +46,18 @@ pub(crate) struct Entry {
 
 /// Makes a folder with mode 0755, whatever the umask, unless it is there.
 pub(crate) fn make_folder(path: &Path) -> Result<(), FileError> {
-    match fs::DirBuilder::new().mode(0o755).create(path) {
+    let failed = |source| FileError::at("make the folder", path, source);
+    let place = Place::of(path).map_err(failed)?;
+    match place.make_folder() {
         Ok(()) => set_mode(path, 0o755),
         Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {
-            let metadata =
-                path.symlink_metadata().map_err(|source| FileError::at("look at", path, source))?;
+            let metadata = place.metadata().map_err(|source| FileError::at("look at", path, source))?;
             if metadata.is_dir() {
                 return Ok(());
             }
-            Err(FileError::at("make the folder", path, io::ErrorKind::NotADirectory.into()))
+            Err(failed(io::ErrorKind::NotADirectory.into()))
         }
-        Err(source) => Err(FileError::at("make the folder", path, source)),
+        Err(source) => Err(failed(source)),
     }
 }
 
@@ -97,13 +101,19 @@ pub enum Difference {
 
 /// What two files or symbolic links differ in; nothing where they are the same.
 pub(crate) fn difference(left: &Path, right: &Path) -> Result<Option<Difference>, FileError> {
-    let look = |path: &Path| path.symlink_metadata().map_err(|source| FileError::at("look at", path, source));
+    let look = |path: &Path| {
+        let metadata = Place::of(path).and_then(|place| place.metadata());
+        metadata.map_err(|source| FileError::at("look at", path, source))
+    };
     let (left_data, right_data) = (look(left)?, look(right)?);
     if (left_data.dev(), left_data.ino()) == (right_data.dev(), right_data.ino()) {
         return Ok(None);
     }
     if left_data.is_symlink() && right_data.is_symlink() {
-        let target = |path: &Path| fs::read_link(path).map_err(|source| FileError::at("read", path, source));
+        let target = |path: &Path| {
+            let target = Place::of(path).and_then(|place| place.read_symlink());
+            target.map_err(|source| FileError::at("read", path, source))
+        };
         let is_same = target(left)? == target(right)?;
         return Ok((!is_same).then_some(Difference::Target));
     }
@@ -118,7 +128,7 @@ pub(crate) fn difference(left: &Path, right: &Path) -> Result<Option<Difference>
 }
 
 fn same_content(left: &Path, right: &Path) -> Result<bool, FileError> {
-    let open = |path: &Path| File::open(path).map_err(|source| FileError::at("read", path, source));
+    let open = |path: &Path| open_file(path).map_err(|source| FileError::at("read", path, source));
     let (mut left_file, mut right_file) = (open(left)?, open(right)?);
     let (mut left_block, mut right_block) = (Vec::new(), Vec::new());
     loop {
@@ -168,7 +178,8 @@ pub(crate) fn settle_tree(root: &Path, seconds: u32) -> Result<(), FileError> {
         if metadata.mode() & 0o7777 != mode {
             set_mode(&path, mode)?;
         }
-        let set = File::open(&path).and_then(|file| file.set_modified(time));
+        let opened = plain::open(&path, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK);
+        let set = opened.and_then(|opened| fs::File::from(opened).set_modified(time));
         set.map_err(|source| FileError::at("change the time of", &path, source))?;
     }
     Ok(())
@@ -177,16 +188,21 @@ pub(crate) fn settle_tree(root: &Path, seconds: u32) -> Result<(), FileError> {
 /// Removes a file, or a folder with all that is in it, also where folders inside forbid their owner to write. Nothing
 /// there is fine.
 pub(crate) fn remove_tree(path: &Path) -> Result<(), FileError> {
-    let Ok(metadata) = path.symlink_metadata() else { return Ok(()) };
+    let failed = |source| FileError::at("remove", path, source);
+    let place = match Place::of(path) {
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+        place => place.map_err(failed)?,
+    };
+    let Ok(metadata) = place.metadata() else { return Ok(()) };
     if !metadata.is_dir() {
-        return fs::remove_file(path).map_err(|source| FileError::at("remove", path, source));
+        return place.remove_file().map_err(failed);
     }
-    match fs::remove_dir_all(path) {
+    match place.remove_folder() {
         Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
             open_folders(path)?;
-            fs::remove_dir_all(path).map_err(|source| FileError::at("remove", path, source))
+            place.remove_folder().map_err(failed)
         }
-        removed => removed.map_err(|source| FileError::at("remove", path, source)),
+        removed => removed.map_err(failed),
     }
 }
 
@@ -207,6 +223,5 @@ fn open_folders(root: &Path) -> Result<(), FileError> {
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<(), FileError> {
-    fs::set_permissions(path, Permissions::from_mode(mode))
-        .map_err(|source| FileError::at("change the mode of", path, source))
+    plain::set_mode(path, mode).map_err(|source| FileError::at("change the mode of", path, source))
 }

@@ -613,3 +613,31 @@ fn a_link_in_place_of_source_subdir_leads_nowhere() {
         assert!(found.is_empty(), "{error}: {found:?}");
     }
 }
+
+#[test]
+fn what_a_script_left_running_cannot_lead_the_default_out_by_exchanging_folders() {
+    // Outside of what a sandbox sees, with a file of the same name as one of the source.
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("secret"), "of the user").unwrap();
+    let script = "  a:\n    plugin: dump\n    source: src\n    override-build: |\n      \
+         for side in . $PACK_PART_INSTALL; do\n        \
+           mkdir -p $side/zz\n        ( while :; do\n            \
+             mv -T $side/zz $side/away && ln -s OUTSIDE $side/zz\n            \
+             rm -f $side/zz && mv -T $side/away $side/zz\n          done ) > /dev/null 2>&1 &\n      done\n      \
+         for round in 1 2 3 4 5 6 7 8; do craftctl default || true; done\n      kill $(jobs -p)\n      exit 3\n";
+    let shop = Workshop::new(&script.replace("OUTSIDE", &outside.path().to_string_lossy()));
+    // Names before the folder, so that there is time between the listing and the copying.
+    for number in 0..60 {
+        shop.write(&format!("src/a{number}"), &"x".repeat(20_000));
+    }
+    shop.write("src/zz/secret", "of the source");
+    // The default may fail, or win every race; the script ends the step in any case.
+    shop.refused();
+    assert_eq!(fs::read_to_string(outside.path().join("secret")).unwrap(), "of the user");
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+    for entry in walkdir::WalkDir::new(shop.path(".pack")).into_iter().flatten() {
+        if entry.file_type().is_file() && entry.file_name() == "secret" {
+            assert_eq!(fs::read_to_string(entry.path()).unwrap(), "of the source", "{entry:?}");
+        }
+    }
+}

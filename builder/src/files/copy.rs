@@ -4,14 +4,15 @@
 //! can do that (`FICLONE`, ioctl_ficlone(2)); elsewhere what is copied is its data, and holes stay holes.
 
 use std::collections::HashMap;
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::fs::{File, Metadata, Permissions};
 use std::io::{self, Read, Seek};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
+use super::plain::{Place, open_file};
 use super::{Entry, FileError, list, make_folder, not_a_file};
 
 /// How a file gets from one tree into another.
@@ -43,12 +44,11 @@ pub(crate) fn transfer_tree(
             make_folder(&target)?;
             continue;
         }
-        match target.symlink_metadata() {
-            Ok(existing) if !existing.is_dir() => {
-                fs::remove_file(&target).map_err(|source| FileError::at("replace", &target, source))?;
-            }
-            // A folder in the way is told by what makes the file.
-            _ => {}
+        let replace = |source| FileError::at("replace", &target, source);
+        let place = Place::of(&target).map_err(replace)?;
+        // A folder in the way is told by what makes the file.
+        if place.metadata().is_ok_and(|existing| !existing.is_dir()) {
+            place.remove_file().map_err(replace)?;
         }
         placer.put(&from.join(&path), &target, &metadata)?;
     }
@@ -76,23 +76,24 @@ impl Placer {
     /// Puts one file or symbolic link, whose metadata the caller has, where nothing is yet.
     pub fn put(&mut self, from: &Path, to: &Path, metadata: &Metadata) -> Result<(), FileError> {
         if metadata.is_symlink() {
-            let target = fs::read_link(from).map_err(|source| FileError::at("read", from, source))?;
-            return std::os::unix::fs::symlink(target, to)
-                .map_err(|source| FileError::at("write", to, source));
+            let target = Place::of(from).and_then(|place| place.read_symlink());
+            let target = target.map_err(|source| FileError::at("read", from, source))?;
+            let made = Place::of(to).and_then(|place| place.make_symlink(&target));
+            return made.map_err(|source| FileError::at("write", to, source));
         }
         if !metadata.is_file() {
             return Err(not_a_file(from));
         }
         // A link fails across file systems, at the limit of names that a file may have, and for the files of another
         // user (/proc/sys/fs/protected_hardlinks); then it is a copy.
-        if self.how == Transfer::Link && fs::hard_link(from, to).is_ok() {
+        if self.how == Transfer::Link && link(from, to).is_ok() {
             return Ok(());
         }
         if metadata.nlink() == 1 || self.how == Transfer::Separate {
             return copy_file(from, to, metadata);
         }
         let file = (metadata.dev(), metadata.ino());
-        if self.first.get(&file).is_some_and(|first| fs::hard_link(first, to).is_ok()) {
+        if self.first.get(&file).is_some_and(|first| link(first, to).is_ok()) {
             return Ok(());
         }
         copy_file(from, to, metadata)?;
@@ -101,11 +102,21 @@ impl Placer {
     }
 }
 
+/// Makes `to` another name of the file `from`.
+fn link(from: &Path, to: &Path) -> io::Result<()> {
+    let of = Place::of(from)?;
+    // What was a file may be a link by now, and a second name of a link is a link too.
+    match of.metadata()?.is_file() {
+        true => Place::of(to)?.link(&of),
+        false => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
 /// Copies content, permissions (no set-uid, set-gid or sticky bit) and time of modification.
 fn copy_file(from: &Path, to: &Path, metadata: &Metadata) -> Result<(), FileError> {
-    let input = File::open(from).map_err(|source| FileError::at("read", from, source))?;
+    let input = open_file(from).map_err(|source| FileError::at("read", from, source))?;
     let write_error = |source| FileError::at("write", to, source);
-    let output = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(write_error)?;
+    let output = Place::of(to).and_then(|place| place.make_file()).map_err(write_error)?;
     // Which side failed, the system does not say; a full disk is the likely case.
     copy_content(&input, &output).map_err(write_error)?;
     let modified = metadata.modified().map_err(|source| FileError::at("look at", from, source))?;
@@ -150,6 +161,7 @@ fn copy_data(mut input: &File, mut output: &File) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
+    use std::fs;
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::FileExt;
 
@@ -173,6 +185,41 @@ mod tests {
             assert_eq!(inode(&to, "one") == inode(&root, "one"), how == Transfer::Link);
             assert_eq!(fs::read(to.join(OsStr::from_bytes(b"\xfe"))).unwrap(), b"odd");
         }
+    }
+
+    #[test]
+    fn a_folder_that_becomes_a_link_meanwhile_leads_neither_reading_nor_writing_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        for name in ["outside", "from/sub", "to/sub"] {
+            fs::create_dir_all(root.join(name)).unwrap();
+        }
+        fs::write(root.join("outside/secret"), "secret").unwrap();
+        fs::write(root.join("from/sub/secret"), "plain").unwrap();
+        let metadata = fs::symlink_metadata(root.join("from/sub/secret")).unwrap();
+        let exchange = |name: &str| {
+            fs::rename(root.join(name), root.join("old")).unwrap();
+            std::os::unix::fs::symlink(root.join("outside"), root.join(name)).unwrap();
+        };
+        let put = |how| {
+            let (from, to) = (root.join("from/sub/secret"), root.join("to/sub/secret"));
+            Placer::new(how).put(&from, &to, &metadata).unwrap_err()
+        };
+        // Looked at when it was a folder, used when it is a link: that of the source, then that of the target.
+        exchange("from/sub");
+        for how in [Transfer::Copy, Transfer::Link] {
+            assert_eq!(put(how).action, "read", "{how:?}");
+        }
+        fs::remove_file(root.join("from/sub")).unwrap();
+        fs::rename(root.join("old"), root.join("from/sub")).unwrap();
+        exchange("to/sub");
+        for how in [Transfer::Copy, Transfer::Link] {
+            assert_eq!(put(how).action, "write", "{how:?}");
+        }
+        assert!(make_folder(&root.join("to/sub/new")).is_err());
+        assert!(super::super::remove_tree(&root.join("to/sub/secret")).is_err());
+        assert_eq!(fs::read_to_string(root.join("outside/secret")).unwrap(), "secret");
+        assert_eq!(fs::read_dir(root.join("outside")).unwrap().count(), 1);
     }
 
     #[test]

@@ -129,41 +129,22 @@ fn relationship(from: &'static str, kind: &'static str, to: String) -> Relations
 }
 
 fn root(manifest: &Manifest) -> Package<'_> {
-    let (license_declared, license_comments) = license(manifest.license.as_deref());
     Package {
-        id: ROOT.to_owned(),
-        name: manifest.name.as_str(),
-        version_info: manifest.version.as_str(),
-        download_location: NO_ASSERTION,
-        files_analyzed: false,
-        license_concluded: NO_ASSERTION,
-        license_declared,
-        license_comments,
-        copyright_text: NO_ASSERTION,
         summary: manifest.summary.as_deref(),
         homepage: manifest.website.as_deref(),
-        source_info: None,
-        checksums: Vec::new(),
-        external_refs: Vec::new(),
+        ..named(
+            ROOT.to_owned(),
+            manifest.name.as_str(),
+            manifest.version.as_str(),
+            manifest.license.as_deref(),
+        )
     }
 }
 
 fn package(id: String, component: &Component) -> Package<'_> {
-    let (license_declared, license_comments) = license(component.license.as_deref());
     let checksum = |value| Checksum { algorithm: "SHA256", checksum_value: value };
     let source = component.source.as_ref();
     Package {
-        id,
-        name: &component.name,
-        version_info: &component.version,
-        download_location: NO_ASSERTION,
-        files_analyzed: false,
-        license_concluded: NO_ASSERTION,
-        license_declared,
-        license_comments,
-        copyright_text: NO_ASSERTION,
-        summary: None,
-        homepage: None,
         source_info: source.map(|source| match component.ecosystem {
             Ecosystem::Debian => format!("built from the Debian source package {source}"),
             _ => format!("from {source}"),
@@ -174,6 +155,28 @@ fn package(id: String, component: &Component) -> Package<'_> {
             reference_type: "purl",
             reference_locator: purl(component),
         }],
+        ..named(id, &component.name, &component.version, component.license.as_deref())
+    }
+}
+
+/// What every package has, and nothing said of the rest.
+fn named<'a>(id: String, name: &'a str, version: &'a str, license_text: Option<&str>) -> Package<'a> {
+    let (license_declared, license_comments) = license(license_text);
+    Package {
+        id,
+        name,
+        version_info: version,
+        download_location: NO_ASSERTION,
+        files_analyzed: false,
+        license_concluded: NO_ASSERTION,
+        license_declared,
+        license_comments,
+        copyright_text: NO_ASSERTION,
+        summary: None,
+        homepage: None,
+        source_info: None,
+        checksums: Vec::new(),
+        external_refs: Vec::new(),
     }
 }
 

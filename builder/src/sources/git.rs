@@ -10,12 +10,10 @@
 //! servers give a commit by its hash alone. The whole history comes with its tags.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use pack_schemas::manifest::{Part, SourceType, is_remote};
-use rustix::fs::{Mode, OFlags};
 
 use super::{Fetched, SourceError};
 use crate::files::{self, FileError};
@@ -168,8 +166,7 @@ pub fn finish(part: &Part, target: &Path) -> Result<Option<Fetched>, SourceError
 /// The one line of a small file that git made.
 fn read(path: &Path) -> Result<String, FileError> {
     let opened = || -> io::Result<String> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+        let file = files::open_file(path)?;
         let mut text = String::new();
         file.take(FILE_LIMIT).read_to_string(&mut text)?;
         Ok(text)

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use pack_builder::debian;
 use pack_builder::parts::{self, Action, Built, PartsError, Progress, Step, StepError, Why};
-use pack_builder::project::Project;
+use pack_builder::project::{BuildLock, Project, ProjectError};
 use pack_schemas::names::Architecture;
 use tempfile::TempDir;
 
@@ -99,9 +99,21 @@ impl Workshop {
         Project::open(self.folder.path()).unwrap_or_else(|error| panic!("{error}: {:?}", error.source()))
     }
 
+    /// Takes the lock that an earlier build of the test has given back. A process that another test is starting at that moment has
+    /// its descriptor too, until it executes.
+    fn lock(&self, project: &Project) -> BuildLock {
+        for _ in 0..200 {
+            match project.work().lock() {
+                Err(ProjectError::Busy { .. }) => std::thread::sleep(std::time::Duration::from_millis(10)),
+                lock => return lock.unwrap(),
+            }
+        }
+        panic!("the lock of {:?} is held", self.folder.path());
+    }
+
     pub fn build_until(&self, until: Step, steps: &mut Steps) -> Result<Built, PartsError> {
         let project = self.open();
-        let lock = project.work().lock().unwrap();
+        let lock = self.lock(&project);
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("parts-debian-cache");
         let request = parts::Request {
             project: &project,
