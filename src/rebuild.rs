@@ -41,10 +41,12 @@ pub fn rebuild(package: &Arc<Package>, folder: &Path, context: &Context) -> Resu
     let output = scratch.path().join(OUTPUT);
     let program = std::env::current_exe().map_err(|error| failed().because(&error))?;
     let mut command = Command::new(program);
-    command.args(["build", "--unsigned"]).arg("-o").arg(&output).arg("--").arg(&copy);
+    command.args(["--quiet", "build", "--unsigned"]).arg("-o").arg(&output).arg("--").arg(&copy);
     command.env("SOURCE_DATE_EPOCH", envelope.source_date_epoch.to_string());
-    // What a build prints is no data of this verb's.
+    // Errors are told all the same; that it made a package which is removed again is not worth telling.
+    let spinner = context.terminal.spinner("Building anew");
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
+    spinner.finish_and_clear();
     let status = status.map_err(|error| failed().because(&error))?;
     if !status.success() {
         return Err(failed().hint("the build's own words stand above"));

@@ -58,8 +58,7 @@ pub struct Part {
     /// Parts that have to be staged before this one is built.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub after: BTreeSet<Name>,
-    /// Debian packages with what the build needs. Where there are some, the part is built in a root folder of these, of
-    /// what its plugin needs and of Debian's essential packages, else with the programs of the machine that builds.
+    /// Debian packages with what the build needs. This version installs none: they have to be on the machine that builds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub build_packages: Vec<String>,
     /// Debian packages whose files, with those of all that they depend on, go into the package.
