@@ -641,3 +641,19 @@ fn what_a_script_left_running_cannot_lead_the_default_out_by_exchanging_folders(
         }
     }
 }
+
+#[test]
+fn a_script_of_stage_finds_what_an_earlier_build_has_staged() {
+    let part = |script: &str| {
+        format!(
+            "  lib:\n    plugin: dump\n    source: lib\n  tool:\n    plugin: nil\n    after: [lib]\n    override-build: |\n      \
+             test -e $PACK_STAGE/library\n      {script}\n    override-stage: |\n      sed -i s/one/two/ library\n"
+        )
+    };
+    let shop = Workshop::new(&part("exit 1"));
+    shop.write("lib/library", "one");
+    // The library is staged for the build, which fails; the stage is kept.
+    shop.refused();
+    shop.write("pack.yaml", &format!("name: hello\nversion: '1.0'\nbase: none\nparts:\n{}", part("true")));
+    assert!(shop.primed()["library"].contains("two"));
+}

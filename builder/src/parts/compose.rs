@@ -41,9 +41,15 @@ impl Composition {
         Composition { folder, record, complete, placed: None, basis: Hash([0; 32]) }
     }
 
-    /// Whether exactly these parts are in the folder, put in from that basis.
-    pub fn holds(&self, wanted: &[Placed], basis: Hash) -> bool {
-        self.complete == Some(key(wanted, basis))
+    /// Whether exactly these parts are in the folder, put in from that basis. Where an earlier build has left them there, what
+    /// comes next is put beside them.
+    pub fn holds(&mut self, wanted: &[Placed], basis: Hash) -> bool {
+        let holds = self.complete == Some(key(wanted, basis));
+        if holds && self.placed.is_none() {
+            self.placed = Some(wanted.to_vec());
+            self.basis = basis;
+        }
+        holds
     }
 
     /// Prepares the folder to become what is wanted, and returns how many of the parts are there already.
