@@ -657,3 +657,24 @@ fn a_script_of_stage_finds_what_an_earlier_build_has_staged() {
     shop.write("pack.yaml", &format!("name: hello\nversion: '1.0'\nbase: none\nparts:\n{}", part("true")));
     assert!(shop.primed()["library"].contains("two"));
 }
+
+#[test]
+fn new_commits_of_a_work_tree_are_fetched_though_its_references_are_elsewhere() {
+    let shop = Workshop::new("  a:\n    plugin: dump\n    source: tree\n    source-type: git\n");
+    let git = |folder: &str, arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.args(["-c", "user.name=A", "-c", "user.email=a@example.org", "-C"]).arg(shop.path(folder));
+        assert!(git.args(arguments).env("GIT_CONFIG_GLOBAL", "/dev/null").status().unwrap().success());
+    };
+    shop.write("main/file", "one");
+    git("main", &["init", "--quiet", "."]);
+    git("main", &["add", "."]);
+    git("main", &["commit", "--quiet", "-m", "x"]);
+    git("main", &["worktree", "add", "--quiet", "../tree"]);
+    // Git writes a whole path there, which is another one in the sandbox.
+    shop.write("tree/.git", "gitdir: ../main/.git/worktrees/tree\n");
+    assert!(shop.primed()["file"].contains("one"));
+    shop.write("tree/file", "two");
+    git("tree", &["commit", "--quiet", "-a", "-m", "x"]);
+    assert!(shop.primed()["file"].contains("two"));
+}

@@ -4,6 +4,7 @@
 //! | step | label | what it stands for |
 //! |---|---|---|
 //! | pull | `src` | the source folder, or the archive in the project, or where the branches of a git repository in it point to |
+//! | | `repository` | where they point to in the repository that a work tree of git's belongs to |
 //! | | `source…`, `override-pull` | these keys of the manifest; of a source elsewhere its address, and the checksum or commit, are all that is known without the network |
 //! | | `plugin` | the commands that the plugin has for this step |
 //! | build | `src` | what pull left |
@@ -24,6 +25,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use pack_schemas::manifest::{SourceType, is_remote};
@@ -36,7 +38,7 @@ use super::job::Setting;
 use super::record::Labels;
 use super::{Step, StepError, names_in, script_of, state};
 use crate::confine;
-use crate::files::FileError;
+use crate::files::{self, FileError};
 use crate::plugins::{self, Places, Recipe, Tool};
 use crate::project;
 use crate::sources::inner_folder;
@@ -60,6 +62,9 @@ const SOURCE_KEYS: [&str; 8] = [
     "source-depth",
     "source-submodules",
 ];
+
+/// Longest file that names a folder of git's, in bytes.
+const PATH_MOST: u64 = 4096;
 
 impl Inputs {
     /// What pull reads.
@@ -206,7 +211,11 @@ impl Inputs {
             Some(SourceType::Git) => {
                 let folder = git_folder(&path);
                 if folder.is_dir() {
-                    self.add_tree("src", listed(&folder, &|path| is_reference(path.components().next()))?);
+                    let is_read = |path: &Path| is_reference(path.components().next());
+                    self.add_tree("src", listed(&folder, &is_read)?);
+                    if let Some(common) = named_in(&folder, "commondir", "") {
+                        self.add_tree("repository", listed(&common, &is_read)?);
+                    }
                 }
             }
             Some(SourceType::Local) | None => {
@@ -240,13 +249,27 @@ fn is_worth_it(path: &Path) -> bool {
 
 /// Whether a name in git's folder is that of what says where branches and tags point to.
 fn is_reference(name: Option<Component<'_>>) -> bool {
-    name.is_some_and(|name| ["HEAD", "packed-refs", "refs"].iter().any(|known| name.as_os_str() == *known))
+    name.is_some_and(|name| {
+        ["HEAD", "packed-refs", "refs", "reftable"].iter().any(|known| name.as_os_str() == *known)
+    })
 }
 
-/// Where a repository keeps its references: beside the files, or in a bare one itself.
+/// Where a repository keeps its references: beside the files, where a file there says (gitrepository-layout(5)), or in a bare one
+/// itself.
 fn git_folder(repository: &Path) -> PathBuf {
     let inner = repository.join(".git");
-    if inner.is_dir() { inner } else { repository.to_path_buf() }
+    match inner.is_dir() {
+        true => inner,
+        false => named_in(repository, ".git", "gitdir: ").unwrap_or_else(|| repository.to_path_buf()),
+    }
+}
+
+/// The folder that a small file of git's names, after some words.
+fn named_in(folder: &Path, file: &str, words: &str) -> Option<PathBuf> {
+    let mut text = String::new();
+    files::open_file(&folder.join(file)).ok()?.take(PATH_MOST).read_to_string(&mut text).ok()?;
+    let named = folder.join(text.strip_prefix(words)?.trim_end());
+    named.canonicalize().ok().filter(|named| named.is_dir())
 }
 
 /// Places with names in place of folders, so that what is made from them is the same wherever the project is, and for any
