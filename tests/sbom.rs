@@ -97,7 +97,9 @@ fn validator() -> PathBuf {
     let user = if is_root() { "root" } else { "user" };
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("spdx-tools-{user}"));
     let program = folder.join("bin/pyspdxtools");
-    if !folder.join("complete").exists() {
+    // Its programs know where they are: a checkout that was moved needs it anew.
+    let place = folder.to_string_lossy().into_owned();
+    if fs::read_to_string(folder.join("complete")).ok().as_ref() != Some(&place) {
         let _ = fs::remove_dir_all(&folder);
         let mut make = Command::new("/usr/bin/python3");
         make.args(["-m", "venv"]).arg(&folder);
@@ -105,7 +107,7 @@ fn validator() -> PathBuf {
         let mut install = Command::new(folder.join("bin/pip"));
         install.args(["install", "--quiet", "spdx-tools==0.8.3"]);
         succeed(install);
-        fs::write(folder.join("complete"), "").unwrap();
+        fs::write(folder.join("complete"), place).unwrap();
     }
     program
 }
