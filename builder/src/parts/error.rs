@@ -7,7 +7,7 @@ use std::process::ExitStatus;
 use pack_schemas::names::Name;
 use pack_schemas::text::visible;
 
-use super::{Difference, GlobError, Step};
+use super::{Difference, GlobError, Misuse, Step};
 use crate::confine::ConfineError;
 use crate::debian::DebianError;
 use crate::documents;
@@ -84,6 +84,16 @@ pub enum StepError {
         /// The last lines that it said, safe to show.
         tail: Vec<String>,
         /// The file with all of them.
+        log: PathBuf,
+    },
+    /// A script was killed for what it did with the way in which it asks for the default of its step.
+    #[error("override-{step} was killed: {misuse}; all of its output is in `{}`", show(.log))]
+    Control {
+        /// The script's step.
+        step: Step,
+        /// What it did.
+        misuse: Misuse,
+        /// The file with its output.
         log: PathBuf,
     },
     /// A rule of `organize`, `stage` or `prime` is no glob.
@@ -177,6 +187,10 @@ impl StepError {
             StepError::Collision { path, .. } => {
                 Some(format!("leave it out with `stage: [-{}]` in one of the two", show(path)))
             }
+            StepError::Control { .. } => Some(
+                "ask with `craftctl default`, in the foreground, and write nothing to $PACK_CONTROL"
+                    .to_owned(),
+            ),
             StepError::Debian(error) => error.hint(),
             StepError::Plugin(error) => Some(error.hint()),
             StepError::ToolMissing { package, .. } => Some(format!(

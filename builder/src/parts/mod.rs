@@ -32,6 +32,7 @@ use crate::project::{BuildLock, Project};
 use crate::sources::{self, Fetched};
 
 mod compose;
+mod control;
 mod engine;
 mod error;
 pub(crate) mod fileset;
@@ -47,6 +48,7 @@ mod share;
 mod state;
 
 pub use crate::files::Difference;
+pub use control::Misuse;
 pub use error::{PartsError, StepError, full_disk_hint};
 pub use fileset::GlobError;
 pub use plan::{Action, Step, plan};
