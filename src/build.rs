@@ -16,6 +16,7 @@ use pack_builder::confine::ConfineError;
 use pack_builder::debian;
 use pack_builder::documents;
 use pack_builder::keys::{KeyError, SecretKey};
+use pack_builder::owner::Owner;
 use pack_builder::parts::{self, Built, PartsError, Step, StepError};
 use pack_builder::project::{BuildLock, Project};
 use pack_launcher::interfaces;
@@ -90,7 +91,7 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
     announce::not_done(project.manifest()).iter().for_each(|line| context.terminal.warn(line));
     warn_of_build_packages(project.manifest(), context);
     let plan = Plan::new(&arguments, &project, context)?;
-    let lock = project.work().lock().map_err(|error| project::failure(&error))?;
+    let lock = lock(&project, context)?;
     let doing = Doing::default();
     interrupt::watch(&context.terminal, &doing)?;
     let built = plan.build_parts(&project, &lock, &doing, context)?;
@@ -116,6 +117,20 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
     let assembled = pack(&request, &doing, &context.terminal)?;
     report(&assembled, output, key.as_ref(), context);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Takes the project's work folder.
+fn lock(project: &Project, context: &Context) -> Result<BuildLock, Failure> {
+    let owner = Owner::of_user(&context.xdg()?.cache.join("pack/owner"))
+        .map_err(|error| Failure::new("cannot tell your builds from others").because(&error))?;
+    let lock = project.work().lock(&owner).map_err(|error| project::failure(&error))?;
+    if lock.removed_foreign() {
+        let work = shown(project.work().root());
+        context
+            .terminal
+            .warn(format!("`{work}` was not made by your builds, so it was emptied; all steps run"));
+    }
+    Ok(lock)
 }
 
 /// Parts are built with the programs of this machine, whatever they ask for.

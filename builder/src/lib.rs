@@ -3,6 +3,7 @@
 //! | module | job |
 //! |---|---|
 //! | [`project`] | finds and reads `pack.yaml`; where the work folders are |
+//! | [`owner`] | whose work folder it is |
 //! | [`init`] | the first `pack.yaml` of a project, or one from a `snapcraft.yaml` |
 //! | [`parts`] | the life of the parts: pull, build, stage, prime |
 //! | [`confine`] | the sandbox that every command of a step runs in |
@@ -39,6 +40,7 @@ pub mod init;
 pub mod inspect;
 pub mod keys;
 pub mod lint;
+pub mod owner;
 pub mod parts;
 pub mod plugins;
 pub mod project;

@@ -5,6 +5,7 @@
 //! PROJECT/.pack/                         everything that a build makes, and nothing else; may be removed at any time
 //!     .gitignore                         keeps the folder out of version control
 //!     lock                               held by a build that is running
+//!     owner                              whose builds made all this: see `owner`
 //!     parts/NAME/src                     what pull fetched
 //!     parts/NAME/fetched                 what its plugin fetched beside the source
 //!     parts/NAME/build                   where the part is built
@@ -21,6 +22,7 @@
 //!     stage                              what all parts share with one another
 //!     prime                              what becomes the package
 //!     stage.json, prime.json             which parts are in them, while that is so
+//!     blocks                             compressed blocks of the last package
 //! ```
 
 use std::fs::{self, File};
@@ -33,6 +35,7 @@ use pack_schemas::text::visible;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::files::{self, FileError};
+use crate::owner::Owner;
 
 /// Name of the manifest's file.
 pub const MANIFEST_FILE: &str = "pack.yaml";
@@ -166,6 +169,14 @@ pub struct PartFolders {
 #[derive(Debug)]
 pub struct BuildLock {
     _file: File,
+    removed_foreign: bool,
+}
+
+impl BuildLock {
+    /// Whether the work folder was somebody else's, and what was in it has been removed.
+    pub fn removed_foreign(&self) -> bool {
+        self.removed_foreign
+    }
 }
 
 impl WorkFolders {
@@ -203,15 +214,16 @@ impl WorkFolders {
         self.root.join("parts")
     }
 
-    /// Makes the folder around all of them, and keeps other builds out of it.
+    /// Makes the folder around all of them, keeps other builds out of it, and removes what is not of this owner's builds.
     ///
     /// # Errors
     /// [`ProjectError::Busy`], and what the file system says.
-    pub fn lock(&self) -> Result<BuildLock, ProjectError> {
+    pub fn lock(&self, owner: &Owner) -> Result<BuildLock, ProjectError> {
         files::make_folder(&self.root)?;
-        let ignore = self.root.join(".gitignore");
-        fs::write(&ignore, "*\n").map_err(|source| FileError::at("write", &ignore, source))?;
-        self.take_lock()
+        let lock = self.take_lock()?;
+        let removed_foreign = owner.claim(&self.root)?;
+        files::write_whole(&self.root.join(".gitignore"), b"*\n")?;
+        Ok(BuildLock { removed_foreign, ..lock })
     }
 
     fn take_lock(&self) -> Result<BuildLock, ProjectError> {
@@ -220,7 +232,7 @@ impl WorkFolders {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o644)).map_err(failed)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(BuildLock { _file: file.into() }),
+            Ok(()) => Ok(BuildLock { _file: file.into(), removed_foreign: false }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(ProjectError::Busy { folder: self.project.clone() }),
             Err(source) => Err(failed(source).into()),
         }

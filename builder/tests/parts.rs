@@ -15,7 +15,7 @@ use pack_builder::parts::{Difference, Step, StepError};
 use pack_builder::project::{Project, ProjectError};
 use pack_builder::sources::SourceError;
 use pack_schemas::names::Architecture;
-use workshop::{Steps, Workshop, as_ordinary_user, assert_tree, told, tree};
+use workshop::{Steps, Workshop, as_ordinary_user, assert_tree, owner, told, tree};
 
 #[test]
 fn dump_copies_a_folder_as_it_is() {
@@ -496,8 +496,8 @@ fn one_build_at_a_time_and_clean_takes_all_away() {
         shop.primed();
         shop.primed();
         let work = shop.open().work();
-        let lock = work.lock().unwrap();
-        assert!(matches!(work.lock(), Err(ProjectError::Busy { .. })));
+        let lock = work.lock(&owner()).unwrap();
+        assert!(matches!(work.lock(&owner()), Err(ProjectError::Busy { .. })));
         assert!(matches!(work.clean(), Err(ProjectError::Busy { .. })));
         drop(lock);
         let part = |name: &str| name.parse().unwrap();
@@ -516,7 +516,7 @@ fn a_work_folder_that_is_a_link_is_refused() {
     let elsewhere = tempfile::tempdir().unwrap();
     fs::create_dir(elsewhere.path().join("stage")).unwrap();
     symlink(elsewhere.path(), shop.path(".pack")).unwrap();
-    assert!(matches!(shop.open().work().lock(), Err(ProjectError::Work(_))));
+    assert!(matches!(shop.open().work().lock(&owner()), Err(ProjectError::Work(_))));
     assert!(!shop.open().work().clean().unwrap());
     assert!(elsewhere.path().join("stage").exists());
 }

@@ -23,7 +23,7 @@ use std::process::{Child, Command, ExitStatus};
 use pack_schemas::text::visible;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::retry_on_intr;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::files::FileError;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use pack_builder::debian;
+use pack_builder::owner::Owner;
 use pack_builder::parts::{self, Action, Built, PartsError, Progress, Step, StepError, Why};
 use pack_builder::project::{BuildLock, Project, ProjectError};
 use pack_schemas::names::Architecture;
@@ -103,7 +104,7 @@ impl Workshop {
     /// its descriptor too, until it executes.
     fn lock(&self, project: &Project) -> BuildLock {
         for _ in 0..200 {
-            match project.work().lock() {
+            match project.work().lock(&owner()) {
                 Err(ProjectError::Busy { .. }) => std::thread::sleep(std::time::Duration::from_millis(10)),
                 lock => return lock.unwrap(),
             }
@@ -146,6 +147,11 @@ impl Workshop {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// Whose builds these are.
+pub fn owner() -> Owner {
+    Owner::of(&[7; 32])
 }
 
 /// An error with its causes.
