@@ -37,6 +37,9 @@ mod progress;
 
 use progress::PartsProgress;
 
+/// The folder of the roots of build-packages, in that of the user's caches.
+pub const ROOTS: &str = "pack/roots";
+
 /// A step that failed sooner needs no word about how long it took.
 const WORTH_TELLING: Duration = Duration::from_secs(1);
 
@@ -89,7 +92,6 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
     refuse_home(&project, context)?;
     warn_of_unknown_interfaces(project.manifest(), context)?;
     announce::not_done(project.manifest()).iter().for_each(|line| context.terminal.warn(line));
-    warn_of_build_packages(project.manifest(), context);
     let plan = Plan::new(&arguments, &project, context)?;
     let lock = lock(&project, context)?;
     let doing = Doing::default();
@@ -133,16 +135,6 @@ fn lock(project: &Project, context: &Context) -> Result<BuildLock, Failure> {
     Ok(lock)
 }
 
-/// Parts are built with the programs of this machine, whatever they ask for.
-fn warn_of_build_packages(manifest: &Manifest, context: &Context) {
-    for (name, part) in manifest.parts.iter().filter(|(_, part)| !part.build_packages.is_empty()) {
-        let packages = part.build_packages.join(", ");
-        context.terminal.warn(format!(
-            "build-packages of `{name}`: this version of pack installs none; {packages} have to be on this machine"
-        ));
-    }
-}
-
 /// Writes what the package carries about itself.
 fn write_documents(built: &Built, project: &Project, plan: &Plan) -> Result<(), Failure> {
     let request = documents::Request {
@@ -151,7 +143,7 @@ fn write_documents(built: &Built, project: &Project, plan: &Plan) -> Result<(), 
         architecture: plan.architecture,
         source_date_epoch: plan.epoch,
         staged: &built.packages,
-        built_with: &BTreeMap::new(),
+        built_with: &built.built_with,
         fetched: &built.fetched,
         locks: &built.locks,
         tools: &BTreeMap::new(),
@@ -237,6 +229,7 @@ impl Plan {
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .collect(),
             debian: &debian_request(project, lock, self.architecture, context)?,
+            roots: &context.xdg()?.cache.join(ROOTS),
             sources: &context.xdg()?.cache.join("pack/sources"),
         };
         let mut progress = PartsProgress::new(&context.terminal, doing);

@@ -62,7 +62,7 @@ fn fresh(shop: &Workshop) -> Workshop {
     let other = Workshop::new("");
     let status = Command::new("cp").arg("-a").arg(shop.path(".")).arg(other.path(".")).status().unwrap();
     assert!(status.success());
-    let fresh = Workshop { surroundings: workshop::Surroundings { ..shop.surroundings }, ..other };
+    let fresh = Workshop { surroundings: shop.surroundings.clone(), ..other };
     fresh.open().work().clean().unwrap();
     built(&fresh);
     fresh

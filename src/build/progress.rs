@@ -95,7 +95,11 @@ impl<'a> PartsProgress<'a> {
     }
 
     fn tell(&self, doing: &str) {
-        let Some(step) = &self.step else { return };
+        let Some(step) = &self.step else {
+            // Before a step it is found out whether it has to run.
+            self.terminal.detail(doing);
+            return;
+        };
         if step.bar.is_hidden() {
             self.terminal.detail(format!("{}: {doing}", step.name));
         }
@@ -189,7 +193,9 @@ impl Progress for PartsProgress<'_> {
 
     fn packages(&mut self, progress: debian::Progress<'_>) {
         match progress {
-            debian::Progress::Waiting => self.tell("waiting for another build to release apt's lists"),
+            debian::Progress::Waiting => {
+                self.tell("waiting for another build that is at work with Debian packages")
+            }
             debian::Progress::Updating => self.tell("fetching the lists of Debian packages"),
             debian::Progress::Resolving => self.tell("finding out which Debian packages are needed"),
             debian::Progress::Downloading { packages, bytes } => {

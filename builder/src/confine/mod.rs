@@ -59,6 +59,14 @@ pub enum ConfineError {
     /// The host's root folder cannot be looked at.
     #[error("cannot see what the host's root folder has")]
     Host(#[source] io::Error),
+    /// A root of Debian packages cannot be looked at.
+    #[error("cannot see what is in `{}`", visible(&.folder.to_string_lossy()))]
+    Packages {
+        /// The root.
+        folder: std::path::PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A path of the host's cannot be shown.
     #[error("`{}` cannot be shown in a sandbox: its name is not UTF-8", visible(&.0.to_string_lossy()))]
     Name(std::path::PathBuf),

@@ -138,6 +138,11 @@ fn etc(root: &mut Vec<Entry>, sandbox: &Sandbox<'_>) -> Result<(), ConfineError>
         let content = bind(&sandbox.root.folder.join("etc").join(name), Access::ReadOnly, true)?;
         root.push(entry(format!("/etc/{name}"), content));
     }
+    let certificates = match fetches(sandbox) {
+        true => sandbox.root.trusted.clone(),
+        false => sandbox.root.folder.join(super::root::CERTIFICATES),
+    };
+    root.push(entry("/etc/ssl/certs", bind(&certificates, Access::ReadOnly, true)?));
     root.extend(own.into_iter().map(|(name, content)| entry(format!("/etc/{name}"), content)));
     Ok(())
 }

@@ -23,10 +23,16 @@ use pack_schemas::text::{nearest, visible};
 use rustix::fs::{FlockOperation, flock};
 
 use super::deb::Deb;
-use super::{DebianError, Note, Progress, Request, last_lines, make_folder, native, present};
+use super::{
+    DebianError, Note, Progress, Request, ResolvedFile, ahead, last_lines, make_folder, native, present,
+};
 
 /// Where the programs of Debian are; the caller's PATH has no say.
 pub(super) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The packages that every other one takes for granted (apt-patterns(7)). apt counts itself among them, which nobody needs to
+/// build.
+const ESSENTIAL: &str = "?and(?essential,?not(?exact-name(apt)))";
 
 /// Lists older than this are fetched anew.
 const LISTS_KEEP: Duration = Duration::from_secs(24 * 60 * 60);
@@ -94,18 +100,19 @@ impl<'a> Apt<'a> {
         }
     }
 
-    /// The hashes of all files that `packages` come to.
-    pub(super) fn hashes(
+    /// All files that `packages` come to.
+    pub(super) fn files(
         &self,
         packages: &[String],
         progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<Vec<String>, DebianError> {
+    ) -> Result<Vec<ResolvedFile>, DebianError> {
         if !lists_are_recent(self.request, &self.root) {
             self.update(progress)?;
         }
         progress(Progress::Resolving);
         self.check_known(packages)?;
-        Ok(self.resolve(packages)?.into_iter().map(|file| file.sha256).collect())
+        let files = self.resolve(packages)?.into_iter();
+        Ok(files.map(|Needed { file, sha256, .. }| ResolvedFile { name: file, sha256 }).collect())
     }
 
     fn resolve_and_download(
@@ -121,7 +128,7 @@ impl<'a> Apt<'a> {
         if needed.iter().any(|file| !self.archive(file).exists()) {
             self.install("download the packages", &["--download-only"], packages)?;
         }
-        let mut debs = needed.iter().map(|file| self.checked(file)).collect::<Result<Vec<_>, _>>()?;
+        let mut debs = self.check(&needed)?;
         debs.sort_by(|left, right| left.package.cmp(&right.package));
         Ok(debs)
     }
@@ -157,12 +164,30 @@ impl<'a> Apt<'a> {
         let mut arguments = vec!["install", "-q", "-y"];
         arguments.extend_from_slice(options);
         arguments.push("--");
+        arguments.extend(self.request.essential.then_some(ESSENTIAL));
         arguments.extend(packages.iter().map(String::as_str));
         self.run("apt-get", step, &arguments)
     }
 
     fn archive(&self, file: &Needed) -> PathBuf {
         self.root.join("cache/archives").join(&file.file)
+    }
+
+    /// Looks into all files, on all cores.
+    fn check(&self, needed: &[Needed]) -> Result<Vec<Deb>, DebianError> {
+        let share = needed.len().div_ceil(ahead()).max(1);
+        std::thread::scope(|scope| {
+            let each =
+                |files: &[Needed]| files.iter().map(|file| self.checked(file)).collect::<Result<Vec<_>, _>>();
+            let workers: Vec<_> =
+                needed.chunks(share).map(|files| scope.spawn(move || each(files))).collect();
+            let mut debs = Vec::with_capacity(needed.len());
+            for worker in workers {
+                let checked = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                debs.extend(checked?);
+            }
+            Ok(debs)
+        })
     }
 
     fn checked(&self, file: &Needed) -> Result<Deb, DebianError> {
@@ -208,8 +233,12 @@ impl<'a> Apt<'a> {
         set.map_err(|source| DebianError::io("write", &path, source))
     }
 
+    /// Writes a file that is not so yet: apt reads its lists anew where one of its files has another time.
     fn write(&self, name: &str, content: &str) -> Result<(), DebianError> {
         let path = self.root.join(name);
+        if fs::read_to_string(&path).is_ok_and(|there| there == content) {
+            return Ok(());
+        }
         fs::write(&path, content).map_err(|source| DebianError::io("write", &path, source))
     }
 
@@ -331,7 +360,7 @@ fn quotable(path: &Path) -> Result<(), DebianError> {
     }
 }
 
-fn lock(path: &Path, progress: &mut dyn FnMut(Progress<'_>)) -> Result<File, DebianError> {
+pub(super) fn lock(path: &Path, progress: &mut dyn FnMut(Progress<'_>)) -> Result<File, DebianError> {
     let error = |source: io::Error| DebianError::io("lock", path, source);
     let file = File::options().create(true).truncate(false).write(true).open(path).map_err(error)?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {

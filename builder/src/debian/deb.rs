@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdout, Command, Stdio};
 
 use pack_schemas::text::visible;
 use sha2::{Digest, Sha256};
 use tar::{Archive, EntryType};
 
 use super::alternatives::Alternatives;
+use super::content::{Content, Which};
 use super::path::clean;
 use super::tree::{Tree, entry};
-use super::{DebianError, StagedPackage, last_lines};
+use super::{DebianError, StagedPackage};
 
 /// The longest control file or script that is read, in bytes; the longest in Debian have some 100 kB.
 const LONGEST_CONTROL: u64 = 1 << 20;
@@ -38,7 +38,7 @@ impl Deb {
             return Err(DebianError::Altered { path, expected, found: sha256 });
         }
         let mut control = BTreeMap::new();
-        each_entry(path, "--ctrl-tarfile", |entry| {
+        each_entry(path, Content::start(path, Which::Control), |entry| {
             let name = String::from_utf8_lossy(&entry.path_bytes()).trim_start_matches("./").to_owned();
             if matches!(name.as_str(), "control" | "postinst") {
                 let mut content = Vec::new();
@@ -63,10 +63,15 @@ impl Deb {
         Ok(Deb { path: path.to_owned(), package, control, alternatives })
     }
 
+    /// Begins to decompress the package's files, for [`Deb::unpack`].
+    pub(super) fn start(&self) -> Content {
+        Content::start(&self.path, Which::Files)
+    }
+
     /// Lays the package's files into `tree`.
-    pub(super) fn unpack(&self, tree: &mut Tree) -> Result<(), DebianError> {
+    pub(super) fn unpack(&self, content: Content, tree: &mut Tree) -> Result<(), DebianError> {
         let owner = self.package.name.as_str();
-        each_entry(&self.path, "--fsys-tarfile", |content| {
+        each_entry(&self.path, content, |content| {
             let raw = content.path_bytes().into_owned();
             let shown = String::from_utf8_lossy(&raw).into_owned();
             let path = clean(&raw).map_err(|rule| entry(owner, &shown, rule))?;
@@ -92,44 +97,30 @@ impl Deb {
 /// Calls `act` for each entry of one of the two archives in a `.deb`.
 fn each_entry(
     path: &Path,
-    which: &str,
-    mut act: impl FnMut(&mut tar::Entry<'_, ChildStdout>) -> Result<(), DebianError>,
+    content: Content,
+    mut act: impl FnMut(&mut tar::Entry<'_, Content>) -> Result<(), DebianError>,
 ) -> Result<(), DebianError> {
-    let mut command = Command::new("dpkg-deb");
-    command.arg(which).arg(path).env_clear().env("PATH", super::apt::PATH).env("LC_ALL", "C.UTF-8");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|source| super::apt::not_started("dpkg-deb", source))?;
-    let mut archive =
-        child.stdout.take().map(Archive::new).ok_or_else(|| read(path, io::Error::other("no pipe")))?;
+    let mut archive = Archive::new(content);
     let walked = archive.entries().map_err(|source| read(path, source)).and_then(|entries| {
         for content in entries {
             act(&mut content.map_err(|source| read(path, source))?)?;
         }
         Ok(())
     });
-    if walked.is_ok() {
+    let mut content = archive.into_inner();
+    let walked = walked.and_then(|()| {
         // What follows the end of the archive is read too: dpkg-deb would take a closed pipe for a failure.
-        io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(|source| read(path, source))?;
-    } else {
-        drop(archive);
+        io::copy(&mut content, &mut io::sink()).map(drop).map_err(|source| read(path, source))
+    });
+    match (walked, content.end()) {
+        // Where dpkg-deb failed by itself, its word explains why the archive ended early.
+        (Err(error), Err(failure)) if is_read(&error) => Err(failure),
+        (Err(error), _) => Err(error),
+        (Ok(()), ended) => ended,
     }
-    let output = child.wait_with_output().map_err(|source| read(path, source))?;
-    // Where dpkg-deb failed by itself, its word explains why the archive ended early.
-    if !output.status.success()
-        && !output.stderr.is_empty()
-        && !matches!(walked, Err(ref error) if !is_read(error))
-    {
-        return Err(DebianError::Tool {
-            tool: "dpkg-deb",
-            step: "unpack a package",
-            status: output.status.to_string(),
-            output: last_lines(&output.stderr),
-        });
-    }
-    walked
 }
 
-fn read(path: &Path, source: io::Error) -> DebianError {
+pub(super) fn read(path: &Path, source: io::Error) -> DebianError {
     DebianError::Read { path: path.to_owned(), source }
 }
 

@@ -1,4 +1,4 @@
-//! Why Debian packages cannot be staged.
+//! Why Debian packages cannot be staged, or a root be made of them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub enum DebianError {
         name: String,
     },
     /// A program of Debian's is not on this host.
-    #[error("this host has no `{tool}`, which stage-packages needs")]
+    #[error("this host has no `{tool}`, without which Debian packages cannot be had")]
     ToolMissing {
         /// The program.
         tool: &'static str,
@@ -171,8 +171,8 @@ impl DebianError {
         let text = match self {
             DebianError::BadName { .. } => "write the bare name: lower-case letters, digits and + - .".into(),
             DebianError::ToolMissing { .. } => {
-                "stage-packages works on Debian and its derivatives; elsewhere build \
-                in a Debian container, or use a part with another plugin"
+                "stage-packages and build-packages work on Debian and its derivatives; elsewhere build \
+                in a Debian container"
                     .into()
             }
             DebianError::UnknownPackage { near: Some(near), .. } => format!("did you mean `{near}`?"),

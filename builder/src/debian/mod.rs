@@ -1,4 +1,5 @@
-//! `stage-packages`: Debian packages, with all that they depend on, unpacked into a folder without root.
+//! Debian packages, with all that they depend on, unpacked into a folder without root: `stage-packages` into what a part
+//! installs, `build-packages` into a root for its commands ([`roots`]).
 //!
 //! 1. [`apt`]: the host's own apt, with a state of its own in the caller's cache folder and a package database in which
 //!    nothing is but what the base has ([`present`]), resolves, downloads and checks signatures and hashes. The host's
@@ -9,28 +10,36 @@
 //! 5. [`triggers`]: the caches that desktop libraries cannot do without are made.
 //!
 //! What is not done, since no script of a package is run: diversions, users and groups, debconf answers, configuration
-//! files that a script writes. Packages marked `Essential` come in only where
-//! something depends on them by name: a shell is the base's business.
+//! files that a script writes. Packages marked `Essential` are staged only where something depends on them by name, since a shell is
+//! the base's business; a root for commands has them all.
 
 mod alternatives;
 mod apt;
+mod content;
 mod deb;
 mod error;
 mod path;
 mod present;
+pub mod roots;
+mod system;
 mod tree;
 mod triggers;
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
 use std::time::SystemTime;
 
 use pack_schemas::names::{Architecture, Hash};
 use pack_schemas::text::visible;
+use serde::{Deserialize, Serialize};
 
 use apt::Apt;
+use content::Content;
 use deb::Deb;
 pub use error::DebianError;
 pub use present::{
@@ -57,11 +66,16 @@ pub struct Request {
     pub present: Vec<PresentPackage>,
     /// The files of the base: the tools that make caches are run with its libraries.
     pub base: Option<PathBuf>,
+    /// Whether the archive's essential packages, without apt, are wanted too: those that every other one takes for granted.
+    pub essential: bool,
     /// Whether the control data of the staged packages is put at [`PRESENT_FOLDER`], for a base.
     pub record: bool,
     /// Added to apt's otherwise empty environment: the variables by which a person names a proxy (`http_proxy`…).
     pub environment: Vec<(OsString, OsString)>,
 }
+
+/// Most packages that are decompressed at once: each may wait with 32 MiB.
+const AHEAD_MOST: usize = 4;
 
 /// Where Debian keeps apt's sources, keys and preferences.
 pub const APT_FOLDER: &str = "/etc/apt";
@@ -82,14 +96,24 @@ impl Request {
             now,
             present: Vec::new(),
             base: None,
+            essential: false,
             record: false,
             environment: Vec::new(),
         }
     }
 }
 
-/// A Debian package that was staged.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// A file that a request comes to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ResolvedFile {
+    /// Its name: `make_4.3-4.1_amd64.deb`.
+    pub name: String,
+    /// Its SHA-256, 64 hexadecimal digits.
+    pub sha256: String,
+}
+
+/// A Debian package that was staged, or that a root is made of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StagedPackage {
     /// Its name.
     pub name: String,
@@ -100,6 +124,7 @@ pub struct StagedPackage {
     /// SHA-256 of the `.deb` file, 64 hexadecimal digits.
     pub sha256: String,
     /// The source package, and its version where that differs: `glibc`, `gcc-defaults (1.203)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
 }
 
@@ -194,36 +219,48 @@ pub fn stage(
     target: &Path,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Vec<StagedPackage>, DebianError> {
-    for name in &request.packages {
-        check_name(name)?;
-    }
     if request.packages.is_empty() {
         return Ok(Vec::new());
     }
+    let debs = obtain(request, progress)?;
+    lay_out(request, &debs, target, progress)?;
+    Ok(debs.into_iter().map(|deb| deb.package).collect())
+}
+
+/// The files of all that the request comes to, sorted by the packages' names.
+fn obtain(request: &Request, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Vec<Deb>, DebianError> {
+    request.packages.iter().try_for_each(|name| check_name(name))?;
     let debs = Apt::open(request, progress)?.obtain(&request.packages, progress)?;
     check_architecture(request.architecture, &debs)?;
-    let not_understood = unpack(&debs, target, request.record, progress)?;
+    Ok(debs)
+}
+
+/// Unpacks them, and makes what their scripts would have made.
+fn lay_out(
+    request: &Request,
+    debs: &[Deb],
+    target: &Path,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<(), DebianError> {
+    let not_understood = unpack(debs, target, request.record, progress)?;
     for package in not_understood {
         progress(Progress::Note(Note::Alternatives { package }));
     }
     let note = &mut |note| progress(Progress::Note(note));
-    triggers::run(target, native(request.architecture), request.base.as_deref(), note)?;
-    Ok(debs.into_iter().map(|deb| deb.package).collect())
+    triggers::run(target, native(request.architecture), request.base.as_deref(), note)
 }
 
-/// What `request.packages` come to by now, without downloading them: the SHA-256 of every file that [`stage`] would unpack.
-/// Lists that are older than a day are fetched anew.
+/// What `request.packages` come to by now, without downloading them: every file that [`stage`] would unpack. Lists that are
+/// older than a day are fetched anew.
 ///
 /// # Errors
 /// [`DebianError`].
 pub fn resolve(
     request: &Request,
     progress: &mut dyn FnMut(Progress<'_>),
-) -> Result<Vec<String>, DebianError> {
-    for name in &request.packages {
-        check_name(name)?;
-    }
-    Apt::open(request, progress)?.hashes(&request.packages, progress)
+) -> Result<Vec<ResolvedFile>, DebianError> {
+    request.packages.iter().try_for_each(|name| check_name(name))?;
+    Apt::open(request, progress)?.files(&request.packages, progress)
 }
 
 /// Stands for the lists that packages are looked up in, as the archive signed them; nothing where they have to be fetched
@@ -250,9 +287,13 @@ fn unpack(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Vec<String>, DebianError> {
     let mut tree = Tree::create(target)?;
+    let mut waiting = debs.iter();
+    let mut started: VecDeque<Content> = waiting.by_ref().take(ahead()).map(Deb::start).collect();
     for (done, deb) in debs.iter().enumerate() {
         progress(Progress::Unpacking { name: &deb.package.name, done, of: debs.len() });
-        deb.unpack(&mut tree)?;
+        let content = started.pop_front().unwrap_or_else(|| deb.start());
+        started.extend(waiting.next().map(Deb::start));
+        deb.unpack(content, &mut tree)?;
     }
     if is_recorded {
         present::record(debs, &mut tree)?;
@@ -260,6 +301,11 @@ fn unpack(
     let not_understood = alternatives::make(debs, &mut tree)?;
     tree.finish()?;
     Ok(not_understood)
+}
+
+/// How many packages are decompressed at once.
+fn ahead() -> usize {
+    available_parallelism().map_or(1, NonZeroUsize::get).min(AHEAD_MOST)
 }
 
 /// Debian Policy 5.6.7: at least two of lower-case letters, digits and `+-.`, a letter or digit first. That also keeps

@@ -10,23 +10,23 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::rc::Rc;
 
-use pack_schemas::manifest::{PackageType, Plugin};
+use pack_schemas::manifest::{PackageType, Part, Plugin};
 use pack_schemas::names::{Hash, Name};
 
 use super::compose::{self, Composition, Placed};
 use super::hash::{Listing, hash_nodes};
-use super::inputs::{self, Inputs};
+use super::inputs::{self, BUILD_PACKAGES, Inputs};
 use super::job::{self, Setting};
 use super::plan::needed;
 use super::record::{self, Labels, Record, Why};
+use super::roots::{self, PartRoot, PartRoots, has_root};
 use super::share::{self, Owners};
+use super::state::{self, Packages};
 use super::{Action, Built, PartsError, Progress, Request, Step, StepError};
-use super::{build_part, plan, pull, run_or, script_of, state};
+use super::{build_part, plan, pull, run_or, script_of};
 use crate::assemble::DEFAULT_EPOCH;
-use crate::confine::Root;
-use crate::debian::{self, StagedPackage};
+use crate::debian::{self, ResolvedFile, StagedPackage};
 use crate::files::{self, FileError, Placer, Transfer};
 use crate::project::{BuildLock, PartFolders, WorkFolders};
 use crate::sources::{Fetched, inner_folder};
@@ -41,7 +41,7 @@ const TREE_DIGEST: &str = "blake3Tree";
 pub(super) struct Build<'a> {
     request: &'a Request<'a>,
     work: WorkFolders,
-    root: Rc<Root>,
+    roots: PartRoots<'a>,
     plan: Vec<Action>,
     /// The parts in the order in which they come into the stage.
     stage_order: Vec<Name>,
@@ -52,7 +52,7 @@ pub(super) struct Build<'a> {
     stage: Composition,
     prime: Composition,
     owners: Owners,
-    packages: BTreeMap<Name, Vec<StagedPackage>>,
+    packages: BTreeMap<Name, Packages>,
 }
 
 impl<'a> Build<'a> {
@@ -79,7 +79,7 @@ impl<'a> Build<'a> {
             prime,
             owners: Owners::new(Placer::new(how(Step::Stage)), Placer::new(how(Step::Prime))),
             packages: BTreeMap::new(),
-            root: Rc::new(Root::of_host()?),
+            roots: PartRoots::new(request)?,
             work,
         })
     }
@@ -97,7 +97,12 @@ impl<'a> Build<'a> {
             self.compose_prime(&self.prime_order(), progress)?;
         }
         let (fetched, locks) = self.origins();
-        Ok(Built { prime: self.work.prime(), packages: self.packages, fetched, locks })
+        let of = |choose: fn(Packages) -> Vec<StagedPackage>| {
+            let all = self.packages.iter().map(|(name, packages)| (name.clone(), choose(packages.clone())));
+            all.filter(|(_, packages)| !packages.is_empty()).collect()
+        };
+        let (packages, built_with) = (of(|packages| packages.staged), of(|packages| packages.built_with));
+        Ok(Built { prime: self.work.prime(), packages, built_with, fetched, locks })
     }
 
     /// Where the sources came from, and the folders in which lock files say what was built.
@@ -140,8 +145,16 @@ impl<'a> Build<'a> {
         let request = self.request;
         let folders = self.work.part(&action.part);
         let part = &request.project.manifest().parts[&action.part];
-        let root = self.root.clone();
-        let setting = Setting { request, name: &action.part, part, folders: &folders, root: &root };
+        let resolved = self.roots.resolve(part, progress).map_err(failed)?.map(<[_]>::to_vec);
+        let host = self.roots.host();
+        let setting = Setting {
+            request,
+            name: &action.part,
+            part,
+            folders: &folders,
+            build_packages: resolved.as_deref().map(roots::hash),
+            root: &host.root,
+        };
         let mut inputs = self.inputs(&setting, action.step).map_err(failed)?;
         let path = folders.record(action.step.as_str());
         let found = self.complete(&setting, action.step, &path).map_err(failed)?;
@@ -153,13 +166,37 @@ impl<'a> Build<'a> {
                     progress.skip(action, place.0, place.1);
                     return self.take_over(&setting, action.step, record).map_err(failed);
                 }
-                self.why(&setting, action.step, record, &mut inputs).map_err(failed)?
+                let resolved = resolved.as_deref().unwrap_or_default();
+                self.why(&setting, action.step, record, &mut inputs, resolved).map_err(failed)?
             }
         };
         progress.begin(action, place.0, place.1, &why, &folders.log(action.step.as_str()));
         record::remove_file(&path).map_err(|error| failed(error.into()))?;
-        let record = self.run(&setting, action.step, inputs, progress)?;
+        let root = self.roots.root(part, action.step, progress).map_err(failed)?;
+        let setting =
+            Setting { root: &root.root, build_packages: root.hash().or(setting.build_packages), ..setting };
+        // The archive may have moved on before the root was made.
+        if let (Some(hash), Some(label)) = (root.hash(), inputs.labels.get_mut(BUILD_PACKAGES)) {
+            *label = hash;
+        }
+        let record = self.run(&setting, action.step, inputs, &root, progress)?;
+        self.save_packages(&setting, action.step, &record, progress).map_err(failed)?;
         record.save(&path).map_err(|error| failed(error.into()))
+    }
+
+    /// Keeps the packages of the root that a step ran in, to name those that will have changed.
+    fn save_packages(
+        &mut self,
+        setting: &Setting<'_>,
+        step: Step,
+        record: &Record,
+        progress: &mut dyn Progress,
+    ) -> Result<(), StepError> {
+        let path = setting.folders.files(step.as_str(), BUILD_PACKAGES);
+        match self.roots.resolve(setting.part, progress)? {
+            Some(files) if record.read.contains_key(BUILD_PACKAGES) => Ok(roots::save(&path, files)?),
+            _ => Ok(record::remove_file(&path)?),
+        }
     }
 
     /// What a step reads, but for what its stage-packages come to.
@@ -222,10 +259,7 @@ impl<'a> Build<'a> {
             return Ok(None);
         }
         // Who built it wants to know what went in.
-        if step == Step::Build
-            && !setting.part.stage_packages.is_empty()
-            && state::read(setting.folders).is_err()
-        {
+        if step == Step::Build && has_packages(setting.part) && state::read(setting.folders).is_err() {
             return Ok(None);
         }
         if step == Step::Pull
@@ -251,7 +285,7 @@ impl<'a> Build<'a> {
     /// Takes what a complete step made from its record.
     fn take_over(&mut self, setting: &Setting<'_>, step: Step, record: &Record) -> Result<(), StepError> {
         self.made.insert((setting.name.clone(), step), made_of(step, record));
-        if step == Step::Build && !setting.part.stage_packages.is_empty() {
+        if step == Step::Build && has_packages(setting.part) {
             self.packages.insert(setting.name.clone(), state::read(setting.folders)?);
         }
         Ok(())
@@ -280,6 +314,7 @@ impl<'a> Build<'a> {
             return Ok(());
         }
         let files = debian::resolve(&request, &mut |step| progress.packages(step))?;
+        let files = files.into_iter().map(|file| file.sha256).collect();
         inputs.labels.insert("packages".to_owned(), hash_packages(files));
         Ok(())
     }
@@ -300,12 +335,16 @@ impl<'a> Build<'a> {
         step: Step,
         record: &Record,
         inputs: &mut Inputs,
+        resolved: &[ResolvedFile],
     ) -> Result<Why, StepError> {
         let mut changes = record::changes(&record.read, &inputs.labels);
         for change in &mut changes {
             if step == Step::Build && change.what == "src" {
                 let tree = self.tree(setting, Step::Pull)?.clone();
                 inputs.trees.insert(change.what.clone(), tree);
+            }
+            if change.what == BUILD_PACKAGES && !resolved.is_empty() {
+                roots::name_changes(change, &setting.folders.files(step.as_str(), BUILD_PACKAGES), resolved);
             }
             if let Some(tree) = inputs.trees.get(&change.what) {
                 record::name_files(change, &setting.folders.files(step.as_str(), &change.what), tree);
@@ -333,6 +372,7 @@ impl<'a> Build<'a> {
         setting: &Setting<'_>,
         step: Step,
         inputs: Inputs,
+        root: &PartRoot,
         progress: &mut dyn Progress,
     ) -> Result<Record, PartsError> {
         let failed = |source: StepError| PartsError::Step {
@@ -348,7 +388,7 @@ impl<'a> Build<'a> {
         }
         let record = match step {
             Step::Pull => self.run_pull(setting, inputs, progress).map_err(failed)?,
-            Step::Build => self.run_build(setting, inputs, progress).map_err(failed)?,
+            Step::Build => self.run_build(setting, inputs, root, progress).map_err(failed)?,
             Step::Stage => {
                 self.compose_stage(&before(&self.stage_order, setting.name), progress)?;
                 self.run_stage(setting, inputs).map_err(failed)?
@@ -398,16 +438,18 @@ impl<'a> Build<'a> {
         &mut self,
         setting: &Setting<'_>,
         mut inputs: Inputs,
+        root: &PartRoot,
         progress: &mut dyn Progress,
     ) -> Result<Record, StepError> {
         let folders = setting.folders;
         renew(folders, Step::Build, &[folders.build(), folders.install()])?;
         let mut made = Labels::new();
-        let mut packages = Vec::new();
+        let mut packages = Packages { staged: Vec::new(), built_with: root.packages() };
         if !setting.part.stage_packages.is_empty() {
             let request = self.debian_request(setting);
-            packages = debian::stage(&request, &folders.install(), &mut |step| progress.packages(step))?;
-            let files = packages.iter().map(|package| package.sha256.clone()).collect();
+            let install = folders.install();
+            packages.staged = debian::stage(&request, &install, &mut |step| progress.packages(step))?;
+            let files = packages.staged.iter().map(|package| package.sha256.clone()).collect();
             inputs.labels.insert("packages".to_owned(), hash_packages(files));
             made.extend(debian::lists(&request).map(|lists| ("lists".to_owned(), lists)));
         }
@@ -419,9 +461,7 @@ impl<'a> Build<'a> {
         let source = self.tree(setting, Step::Pull)?.clone();
         inputs.trees.insert("src".to_owned(), source);
         save_trees(setting, Step::Build, &inputs)?;
-        if !packages.is_empty() {
-            self.packages.insert(setting.name.clone(), packages);
-        }
+        self.packages.insert(setting.name.clone(), packages);
         Ok(Record::new(inputs.labels, made))
     }
 
@@ -511,16 +551,19 @@ impl<'a> Build<'a> {
     ) -> Result<(), PartsError> {
         let folders = self.work.part(part);
         let manifest = &self.request.project.manifest().parts[part];
-        let root = self.root.clone();
-        let setting =
-            Setting { request: self.request, name: part, part: manifest, folders: &folders, root: &root };
+        let failed = |source| PartsError::Step { part: part.clone(), step, source: Box::new(source) };
         progress.again(&Action { part: part.clone(), step });
         folders.make()?;
-        place(self, &setting).map_err(|source| PartsError::Step {
-            part: part.clone(),
-            step,
-            source: Box::new(source),
-        })
+        let root = self.roots.root(manifest, step, progress).map_err(failed)?;
+        let setting = Setting {
+            request: self.request,
+            name: part,
+            part: manifest,
+            folders: &folders,
+            build_packages: root.hash(),
+            root: &root.root,
+        };
+        place(self, &setting).map_err(failed)
     }
 
     fn place_in_stage(&mut self, setting: &Setting<'_>) -> Result<(), StepError> {
@@ -567,6 +610,11 @@ impl<'a> Build<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether Debian packages go into a part, or into the root that it is built in.
+fn has_packages(part: &Part) -> bool {
+    !part.stage_packages.is_empty() || has_root(part)
 }
 
 /// The stage comes from nothing but its parts.

@@ -54,6 +54,9 @@ pub enum StepError {
     /// The stage-packages cannot be had.
     #[error("cannot stage its Debian packages")]
     Debian(#[from] DebianError),
+    /// The root of the build-packages cannot be had.
+    #[error("cannot make a root of its build-packages")]
+    Root(#[source] DebianError),
     /// A command cannot be started, or waited for.
     #[error("cannot run {program}")]
     Start {
@@ -151,8 +154,10 @@ pub enum StepError {
     #[error("its source changes again and again while it is copied")]
     SourceChanging,
     /// A program that the part cannot do without is not there.
-    #[error("there is no `{program}` on this machine")]
+    #[error("there is no `{program}` {}", if *.is_host { "on this machine" } else { "among the build-packages" })]
     ToolMissing {
+        /// Whether it was looked for on the machine, and not in a root of build-packages.
+        is_host: bool,
         /// The program.
         program: &'static str,
         /// The Debian package that has it.
@@ -191,11 +196,14 @@ impl StepError {
                 "ask with `craftctl default`, in the foreground, and write nothing to $PACK_CONTROL"
                     .to_owned(),
             ),
-            StepError::Debian(error) => error.hint(),
+            StepError::Debian(error) | StepError::Root(error) => error.hint(),
             StepError::Plugin(error) => Some(error.hint()),
-            StepError::ToolMissing { package, .. } => Some(format!(
-                "it is in Debian's package `{package}`: install that on the machine that builds"
+            StepError::ToolMissing { package, is_host: true, .. } => Some(format!(
+                "it is in Debian's package `{package}`: install that on the machine that builds, or name it in the part's build-packages"
             )),
+            StepError::ToolMissing { package, .. } => {
+                Some(format!("it is in Debian's package `{package}`: name that in the part's build-packages"))
+            }
             StepError::SourceChanging => {
                 Some("build when no other program writes into the source".to_owned())
             }

@@ -11,13 +11,14 @@
 //! | | `part NAME` | what is staged of each part that this one comes after |
 //! | | `stage-packages`, `packages` | the names of Debian packages; the hashes of the files that they come to |
 //! | | `architecture`, `base` | for stage-packages: what is there without them |
-//! | | `plugin`, `override-build`, `organize`, `permissions`, `build-packages`, `source-subdir` | |
-//! | | `tools` | the programs of the machine that the plugin names |
+//! | | `plugin`, `override-build`, `organize`, `permissions`, `source-subdir` | |
 //! | stage | `install` | what build left |
 //! | | `stage`, `override-stage` | |
 //! | prime | `staged` | what stage put into the stage |
 //! | | `prime`, `override-prime` | |
-//! | any with commands | `environment` | `build-environment`, and all that the variables of job.rs are made from |
+//! | any with commands | `build-packages` | the Debian packages of the root that the commands run in: the hashes of the files that they come to |
+//! | | `tools` | without such a root, the programs of the machine that the plugin names |
+//! | | `environment` | `build-environment`, and all that the variables of job.rs are made from |
 //! | | `project` | the whole project, where a script names PROJECT_DIR or the place that it is at |
 //!
 //! A script of stage or prime sees what other parts have put there, so all of that is among what it reads. No label stands
@@ -50,6 +51,9 @@ pub(super) struct Inputs {
     /// The trees among it, by label, to name files that changed.
     pub trees: BTreeMap<String, Listing>,
 }
+
+/// The label of the packages of a part's root.
+pub(super) const BUILD_PACKAGES: &str = "build-packages";
 
 /// Keys of the manifest that decide what pull fetches.
 const SOURCE_KEYS: [&str; 8] = [
@@ -86,8 +90,7 @@ impl Inputs {
     pub fn of_build(setting: &Setting<'_>, source: Hash) -> Result<Inputs, StepError> {
         let mut inputs = Inputs::default();
         inputs.labels.insert("src".to_owned(), source);
-        let keys = ["source-subdir", "organize", "permissions", "stage-packages", "build-packages"];
-        inputs.add_keys(setting, &keys);
+        inputs.add_keys(setting, &["source-subdir", "organize", "permissions", "stage-packages"]);
         let recipe = symbolic_recipe(setting);
         inputs.add("plugin", format!("{} {:?}", recipe.copies_source, recipe.build));
         if !setting.part.stage_packages.is_empty() {
@@ -97,6 +100,8 @@ impl Inputs {
             let base = debian.base.as_deref().and_then(Path::file_name);
             inputs.add("base", format!("{:?} {base:?} {:?}", manifest.package_type, debian.present));
         }
+        // They are in the provenance of what the part installs, whatever they were used for.
+        inputs.labels.extend(setting.build_packages.map(|packages| (BUILD_PACKAGES.to_owned(), packages)));
         let has_commands = !recipe.build.as_ref().is_ok_and(Vec::is_empty);
         inputs.add_commands(setting, Step::Build, has_commands, &recipe.tools)?;
         Ok(inputs)
@@ -167,8 +172,10 @@ impl Inputs {
             request.source_date_epoch,
         ]);
         self.add("environment", canonical_json(&surroundings));
-        if has_commands {
-            self.add_tools(tools)?;
+        match setting.build_packages {
+            Some(packages) => drop(self.labels.insert(BUILD_PACKAGES.to_owned(), packages)),
+            None if has_commands => self.add_tools(tools)?,
+            None => {}
         }
         if let Some(script) = script {
             self.add(&format!("override-{step}"), script);

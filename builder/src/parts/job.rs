@@ -19,7 +19,7 @@
 //! | what the plugin sets | see [`plugins::environment`] |
 //! | what `build-environment` sets | in the order of the names; `$NAME` and `${NAME}` refer to variables so far |
 //! | pull only: http_proxy, https_proxy, ftp_proxy, all_proxy, no_proxy, in small and in capital letters | the caller's; a value with an `@`, before which a password would stand, is left out |
-//! | pull only: SSL_CERT_FILE | the caller's file, shown at `/build/certificates` |
+//! | pull only: SSL_CERT_FILE | the caller's file, shown at `/build/certificates`; in a root of Debian packages else the host's |
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -28,7 +28,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
 use pack_schemas::manifest::{Part, expand};
-use pack_schemas::names::Name;
+use pack_schemas::names::{Hash, Name};
 use pack_schemas::text::visible;
 
 use super::{Request, Step, StepError, state, within};
@@ -47,11 +47,15 @@ const PROXIES: [&str; 5] = ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy
 const CERTIFICATES: &str = "SSL_CERT_FILE";
 
 /// What a step of a part runs in.
+#[derive(Clone, Copy)]
 pub(super) struct Setting<'a> {
     pub request: &'a Request<'a>,
     pub name: &'a Name,
     pub part: &'a Part,
     pub folders: &'a PartFolders,
+    /// Stands for the Debian packages of the root that is made for the part; nothing where it is built with the machine's own.
+    pub build_packages: Option<Hash>,
+    /// What commands find at `/`. The machine's own as long as nothing is run.
     pub root: &'a Root,
 }
 
@@ -212,7 +216,7 @@ fn environment(setting: &Setting<'_>, step: Step) -> BTreeMap<String, String> {
         }
     }
     if step == Step::Pull {
-        variables.extend(fetching(request));
+        variables.extend(fetching(setting));
     }
     if step == Step::Build
         && let Some(fetched) = state::read_fetched(folders)
@@ -234,7 +238,8 @@ fn environment(setting: &Setting<'_>, step: Step) -> BTreeMap<String, String> {
 }
 
 /// The caller's variables that fetching needs: the last rows of the module's table.
-fn fetching(request: &Request<'_>) -> Vec<(String, String)> {
+fn fetching(setting: &Setting<'_>) -> Vec<(String, String)> {
+    let request = setting.request;
     let is_proxy = |name: &str| PROXIES.contains(&name.to_ascii_lowercase().as_str());
     let mut kept: Vec<(String, String)> = request
         .environment
@@ -242,9 +247,13 @@ fn fetching(request: &Request<'_>) -> Vec<(String, String)> {
         .filter(|(name, value)| is_proxy(name) && !value.contains('@'))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    if certificates(request).is_some() {
-        kept.push((CERTIFICATES.to_owned(), confine::CERTIFICATES.to_owned()));
-    }
+    // Packages look for certificates at places of their own, one by one.
+    let trusted = match certificates(request) {
+        Some(_) => Some(confine::CERTIFICATES.to_owned()),
+        None if setting.root.is_host() => None,
+        None => setting.root.certificates(),
+    };
+    kept.extend(trusted.map(|path| (CERTIFICATES.to_owned(), path)));
     kept
 }
 

@@ -43,6 +43,7 @@ mod organize;
 mod permissions;
 mod plan;
 mod record;
+mod roots;
 mod script;
 mod share;
 mod state;
@@ -74,8 +75,10 @@ pub struct Request<'a> {
     pub runner: &'a Path,
     /// The caller's environment, as far as it is text; of it the pull step gets what says how the network is reached.
     pub environment: &'a BTreeMap<String, String>,
-    /// Where stage-packages come from; names and architecture in it are not looked at.
+    /// Where stage-packages and build-packages come from; names and architecture in it are not looked at.
     pub debian: &'a debian::Request,
+    /// A folder for the roots of build-packages; made where it is missing, kept between builds.
+    pub roots: &'a Path,
     /// A folder for downloaded sources; made where it is missing, kept between builds.
     pub sources: &'a Path,
 }
@@ -87,6 +90,8 @@ pub struct Built {
     pub prime: PathBuf,
     /// The Debian packages that went into each part.
     pub packages: BTreeMap<Name, Vec<StagedPackage>>,
+    /// The Debian packages that each part was built with, where it has a root of its own.
+    pub built_with: BTreeMap<Name, Vec<StagedPackage>>,
     /// Where the source of each part came from.
     pub fetched: BTreeMap<Name, Fetched>,
     /// Folders in which lock files say what was built.
@@ -101,7 +106,7 @@ pub trait Progress {
     fn skip(&mut self, action: &Action, at: usize, of: usize);
     /// What an earlier stage or prime step did is done once more, since the folder is put together anew.
     fn again(&mut self, action: &Action);
-    /// How the stage-packages of the step's part are getting on.
+    /// How the stage-packages of the step's part, or the packages of its root, are getting on.
     fn packages(&mut self, progress: debian::Progress<'_>);
     /// How much of the step's source is downloaded, in bytes, and of how many where that is known.
     fn source(&mut self, bytes: u64, of: Option<u64>);
@@ -215,7 +220,11 @@ fn recipe(setting: &Setting<'_>, folder: &Path) -> Result<Recipe, StepError> {
 /// Looks for the programs that a part cannot do without, before any of them is started.
 fn check_tools(setting: &Setting<'_>, tools: &[Tool]) -> Result<(), StepError> {
     match tools.iter().find(|tool| !setting.root.has(tool.program)) {
-        Some(tool) => Err(StepError::ToolMissing { program: tool.program, package: tool.package }),
+        Some(tool) => Err(StepError::ToolMissing {
+            is_host: setting.root.is_host(),
+            program: tool.program,
+            package: tool.package,
+        }),
         None => Ok(()),
     }
 }

@@ -94,7 +94,7 @@ pub enum Why {
 pub struct Change {
     /// What: `source`, `override-build`, `part NAME`…
     pub what: String,
-    /// The first few of the files that changed, where that is known.
+    /// The first few of the files, or Debian packages, that changed, where that is known.
     pub files: Vec<PathBuf>,
     /// How many more there are.
     pub more: usize,
@@ -135,6 +135,11 @@ pub(super) fn name_files(change: &mut Change, path: &Path, now: &Listing) {
     let mut changed: Vec<PathBuf> = now.nodes.iter().filter(is_new).map(|node| node.path.clone()).collect();
     changed.extend(before.into_keys().map(|path| PathBuf::from(std::ffi::OsStr::from_bytes(path))));
     changed.sort();
+    name_some(change, changed);
+}
+
+/// Names the first few of what changed.
+pub(super) fn name_some(change: &mut Change, mut changed: Vec<PathBuf>) {
     change.more = changed.len().saturating_sub(NAMED_MOST);
     changed.truncate(NAMED_MOST);
     change.files = changed;

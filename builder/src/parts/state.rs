@@ -15,47 +15,40 @@ use crate::sources::Fetched;
 /// The format version of a part's `state.json`.
 const STATE_VERSION: u32 = 1;
 
+/// Debian packages that a part was built of and with.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Packages {
+    /// Those whose files went into it.
+    #[serde(rename = "stage-packages")]
+    pub staged: Vec<StagedPackage>,
+    /// Those that its commands found in their root.
+    #[serde(rename = "build-packages", default)]
+    pub built_with: Vec<StagedPackage>,
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct PartState {
     format: u32,
-    stage_packages: Vec<PackageState>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct PackageState {
-    name: String,
-    version: String,
-    architecture: String,
-    sha256: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    source: Option<String>,
+    #[serde(flatten)]
+    packages: Packages,
 }
 
 /// Writes the state of a part that was built.
-pub(super) fn write(folders: &PartFolders, packages: &[StagedPackage]) -> Result<(), StepError> {
-    let state = |package: &StagedPackage| {
-        let StagedPackage { name, version, architecture, sha256, source } = package.clone();
-        PackageState { name, version, architecture, sha256, source }
-    };
-    let stage_packages = packages.iter().map(state).collect();
-    let json = canonical_json(&PartState { format: STATE_VERSION, stage_packages });
+pub(super) fn write(folders: &PartFolders, packages: &Packages) -> Result<(), StepError> {
+    let json = canonical_json(&PartState { format: STATE_VERSION, packages: packages.clone() });
     Ok(files::write_whole(&folders.state(), &json)?)
 }
 
-/// The Debian packages that went into a part when it was last built.
-pub(super) fn read(folders: &PartFolders) -> Result<Vec<StagedPackage>, StepError> {
+/// The Debian packages that a part was built of and with, the last time.
+pub(super) fn read(folders: &PartFolders) -> Result<Packages, StepError> {
     let path = folders.state();
     let read_error = |source| FileError::at("read", &path, source);
     let json = fs::read(&path).map_err(read_error)?;
     let state: PartState =
         serde_json::from_slice(&json).map_err(|error| read_error(io::Error::other(error)))?;
-    let package = |package| {
-        let PackageState { name, version, architecture, sha256, source } = package;
-        StagedPackage { name, version, architecture, sha256, source }
-    };
-    Ok(state.stage_packages.into_iter().map(package).collect())
+    Ok(state.packages)
 }
 
 /// Writes where the source of a part came from; nothing for one without a source.

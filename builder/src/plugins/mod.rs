@@ -15,7 +15,7 @@
 //! | npm | `fetched/npm`: npm's cache; `fetched/node`: Node.js and its `package.json` | `install/lib/node_modules/NAME/node_modules/.package-lock.json` |
 //! | others | nothing | nothing: they fetch nothing |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pack_schemas::manifest::{Part, Plugin};
 use pack_schemas::text::visible;
@@ -212,6 +212,24 @@ pub fn recipe(part: &Part, places: &Places<'_>) -> Recipe {
         Plugin::Python => python::recipe(part, places),
         Plugin::Npm => npm::recipe(part, places),
     }
+}
+
+/// The Debian packages of a root that is made for `part`: those that it names, and what its plugin needs for any source.
+pub fn packages(part: &Part) -> BTreeSet<String> {
+    // Nothing is there yet, so that everything may be needed.
+    let nowhere = Places {
+        source: "",
+        fetched: "",
+        build: "",
+        install: "",
+        stage: "",
+        triplet: "",
+        parallel: 1,
+        top: &[],
+    };
+    let Recipe { tools, usual, .. } = recipe(part, &nowhere);
+    let of_plugin = tools.iter().map(|tool| tool.package).chain(usual).map(str::to_owned);
+    of_plugin.chain(part.build_packages.iter().cloned()).collect()
 }
 
 /// Variables of all commands of `part`, its scripts included: where its plugin's programs keep what they fetch, and how

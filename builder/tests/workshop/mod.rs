@@ -32,6 +32,8 @@ pub struct Steps {
     pub why: Vec<Why>,
     pub skipped: Vec<String>,
     pub again: Vec<String>,
+    /// What was told of Debian packages.
+    pub notes: Vec<String>,
 }
 
 impl Steps {
@@ -61,19 +63,23 @@ impl Progress for Steps {
     fn packages(&mut self, progress: debian::Progress<'_>) {
         if let debian::Progress::Note(note) = progress {
             eprintln!("note: {note}");
+            self.notes.push(note.to_string());
         }
     }
 }
 
 /// What a build is given beside the project.
+#[derive(Clone)]
 pub struct Surroundings {
     pub epoch: u32,
     pub jobs: usize,
+    /// Where Debian packages come from, if not from the host's sources into a cache of the tests.
+    pub debian: Option<debian::Request>,
 }
 
 impl Default for Surroundings {
     fn default() -> Surroundings {
-        Surroundings { epoch: 1_000_000_000, jobs: 3 }
+        Surroundings { epoch: 1_000_000_000, jobs: 3, debian: None }
     }
 }
 
@@ -116,6 +122,9 @@ impl Workshop {
         let project = self.open();
         let lock = self.lock(&project);
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("parts-debian-cache");
+        let debian = self.surroundings.debian.clone().unwrap_or_else(|| {
+            debian::Request::new(Vec::new(), cache.clone(), Architecture::HOST, SystemTime::now())
+        });
         let request = parts::Request {
             project: &project,
             until,
@@ -125,7 +134,8 @@ impl Workshop {
             runner: Path::new(env!("CARGO_BIN_EXE_pack-build-step")),
             environment: &BTreeMap::new(),
             sources: &cache.with_file_name("parts-sources-cache"),
-            debian: &debian::Request::new(Vec::new(), cache, Architecture::HOST, SystemTime::now()),
+            roots: &debian.cache.join("roots"),
+            debian: &debian,
         };
         parts::build(&request, &lock, steps)
     }
