@@ -19,7 +19,7 @@ test="squashfs-tools squashfs-tools-ng squashfuse 7zip attr e2fsprogs bubblewrap
   pulseaudio pulseaudio-utils pipewire pipewire-pulse wireplumber
   xdg-dbus-proxy dbus-daemon dbus-bin libglib2.0-bin python3-dbus python3-gi xdg-desktop-portal xdg-desktop-portal-gtk
   xdotool gnome-keyring libsecret-tools dunst avahi-daemon avahi-utils iproute2 at-spi2-core dconf-service dconf-gsettings-backend
-  gsettings-desktop-schemas systemd make python3-pip cmake meson ninja-build golang-go
+  gsettings-desktop-schemas systemd make python3-pip meson ninja-build golang-go
   git openssl zip bzip2 zstd"
 # Node.js's own packages have npm too, and are no friends of Debian's.
 [ -x /usr/bin/npm ] || test="$test nodejs npm"

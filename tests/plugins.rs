@@ -7,11 +7,11 @@ mod support;
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use real_programs::project;
-use support::{World, err, fail, out, succeed};
+use support::{World, err, fail, out, skip, succeed};
 
 /// A part's folder.
 fn part(world: &World, name: &str, folder: &str) -> PathBuf {
@@ -70,6 +70,20 @@ fn meson_builds_serd() {
         given(&world, &["serd", "-o", "ntriples", "-"], turtle),
         "<http://example.org/a> <http://example.org/b> <http://example.org/c> .\n"
     );
+}
+
+#[test]
+fn rust_builds_ripgrep_as_its_lock_file_says() {
+    let world = World::with_key();
+    real_programs::ripgrep(&world);
+    world.install("ripgrep");
+    let found = given(&world, &["ripgrep", "-n", "--no-config", "fe+l$", "-"], "one\nto feel\nfelt\n");
+    assert_eq!(found, "2:to feel\n");
+    // What is in it the lock file says, and what it was built with the packages of its root.
+    let sbom = out(&succeed(world.pack(["sbom", "ripgrep.pkg"])));
+    assert!(sbom.contains("pkg:cargo/grep-searcher@0.1.14"), "{sbom}");
+    let provenance = fs::read_to_string(world.home("ripgrep/.pack/prime/.pack/provenance.json")).unwrap();
+    assert!(provenance.contains("pkg:deb/debian/cargo-web@"), "{provenance}");
 }
 
 #[test]
@@ -179,6 +193,24 @@ fn what_a_source_lacks_is_told_before_anything_is_built() {
         assert!(text.contains(told) && text.contains(&format!("hint: {hint}")), "{text}");
         assert!(!world.home(plugin).join(".pack/parts/it/build.log").exists());
     }
+}
+
+/// A plugin whose program is on few machines that only run the tests.
+#[test]
+fn a_tool_that_is_missing_is_named_with_its_package_before_the_build() {
+    let world = World::new();
+    let plugins = [("rust", "cargo", "cargo", "Cargo.toml"), ("cmake", "cmake", "cmake", "CMakeLists.txt")];
+    let missing = plugins.into_iter().find(|(_, program, ..)| !Path::new("/usr/bin").join(program).exists());
+    let Some((plugin, program, package, file)) = missing else {
+        return skip("plugins: this machine has cargo and cmake, and one of them was to be missed");
+    };
+    world.write(&format!("it/src/{file}"), "");
+    world.write("it/src/Cargo.lock", "");
+    let parts = format!("parts: {{it: {{plugin: {plugin}, source: src}}}}");
+    project(&world, "it", &format!("name: it\nversion: '1'\nbase: host\n{parts}\n"));
+    let text = err(&fail(world.pack(["build", "it", "--unsigned"]), 1));
+    assert!(text.contains(&format!("there is no `{program}` on this machine")), "{text}");
+    assert!(text.contains(&format!("`{package}`")) && text.contains("build-packages"), "{text}");
 }
 
 #[test]

@@ -165,6 +165,11 @@ fn serd_by_meson() {
 }
 
 #[test]
+fn ripgrep_by_cargo() {
+    program(real_programs::ripgrep);
+}
+
+#[test]
 fn go_md2man_by_go() {
     program(real_programs::go_md2man);
 }

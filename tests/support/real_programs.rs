@@ -37,7 +37,7 @@ pub fn figlet(world: &World) -> &'static str {
     "figlet"
 }
 
-/// cmark, by cmake, and a program of a later part that is linked with it. The project's folder in the home.
+/// cmark, by cmake in a root of Debian packages, and a program of a later part that is linked with it. The project's folder in the home.
 pub fn cmark(world: &World) -> &'static str {
     let hash = "6c7d2bcaea1433d977d8fed0b55b71c9d045a7cdf616e3cd2dce9007da753db3";
     let address = format!("{DEBIAN}/c/cmark/cmark_0.30.2.orig.tar.gz");
@@ -57,7 +57,7 @@ pub fn serd(world: &World) -> &'static str {
     let hash = "f50f486da519cdd8d03b20c9e42414e459133f5a244411d8e63caef8d9ac9146";
     let address = format!("{DEBIAN}/s/serd/serd_0.30.16.orig.tar.xz");
     let manifest = "name: serd\nversion: 0.30.16\nbase: host\napps: {serd: {command: usr/bin/serdi}}\n\
-                    parts:\n  serd:\n    plugin: meson\n    source: src\n    build-packages: [meson]\n    \
+                    parts:\n  serd:\n    plugin: meson\n    source: src\n    \
                     meson-parameters: [-Ddocs=disabled, -Dtests=disabled]\n";
     project(world, "serd", &fetched(manifest, &address, hash));
     "serd"
@@ -75,7 +75,7 @@ pub fn go_md2man(world: &World) -> &'static str {
     make.arg(world.home(&format!("md2man/modules/{module}/@v"))).args([module, "v2.1.0"]);
     succeed(make);
     let manifest = "name: md2man\nversion: 2.0.2\nbase: host\napps: {md2man: {command: bin/go-md2man}}\n\
-                    parts:\n  md2man:\n    plugin: go\n    source: src\n    build-packages: [golang-go]\n    \
+                    parts:\n  md2man:\n    plugin: go\n    source: src\n    \
                     build-environment: {GOPROXY: \"file://$PACK_PROJECT_DIR/modules\"}\n";
     let hash = "c42babc5ca841b9a487c80f52f386f004a2f43fd24cd518c75589c70b878245c";
     let address = format!("{DEBIAN}/g/go-md2man-v2/go-md2man-v2_2.0.2+ds1.orig.tar.xz");
@@ -98,6 +98,19 @@ with zipfile.ZipFile(f"{versions}/{version}.zip", "w") as archive:
             path = os.path.join(folder, name)
             archive.write(path, f"{module}@{version}/{os.path.relpath(path, source)}")
 "#;
+
+/// ripgrep, by cargo, in a root with Debian's newer Rust, since the one of Debian 12 cannot read the crates' index of today. Compiled
+/// without optimisation, which takes a tenth of the time. The project's folder in the home.
+pub fn ripgrep(world: &World) -> &'static str {
+    let hash = "f77b8032dc584527975f34aa5a897d0ef5a785573fda778771a614ff9da501d9";
+    let address = "https://static.crates.io/crates/ripgrep/ripgrep-14.1.1.crate";
+    let manifest = "name: ripgrep\nversion: 14.1.1\nbase: host\napps: {ripgrep: {command: bin/rg}}\n\
+                    parts:\n  ripgrep:\n    plugin: rust\n    source: src\n    source-type: tar\n    \
+                    build-packages: [cargo-web]\n    build-environment:\n      \
+                    CARGO_PROFILE_RELEASE_OPT_LEVEL: '0'\n      CARGO_PROFILE_RELEASE_DEBUG: '0'\n";
+    project(world, "ripgrep", &fetched(manifest, address, hash));
+    "ripgrep"
+}
 
 /// httpie, by pip, for the host's interpreter. The project's folder in the home.
 pub fn httpie(world: &World) -> &'static str {

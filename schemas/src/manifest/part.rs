@@ -58,7 +58,8 @@ pub struct Part {
     /// Parts that have to be staged before this one is built.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub after: BTreeSet<Name>,
-    /// Debian packages with what the build needs. This version installs none: they have to be on the machine that builds.
+    /// Debian packages with what the build needs. The part is then built in a root of them, with those that its plugin needs, and
+    /// without the machine's own programs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub build_packages: Vec<String>,
     /// Debian packages whose files, with those of all that they depend on, go into the package.
