@@ -13,6 +13,7 @@
 //! | [`limits`] | how much of the machine an app may have |
 //! | [`plan`] | what a launch will do, step by step |
 //! | [`state`] | what is installed, `state.json` |
+//! | [`tuf`] | what a store signs: metadata of The Update Framework |
 //! | [`names`] | checked names, versions, revisions and hashes that the others are made of |
 //!
 //! Bytes from outside are bounded before they are parsed, and a parse error never panics.
@@ -32,3 +33,4 @@ pub mod state;
 pub mod system_calls;
 pub mod text;
 pub mod time;
+pub mod tuf;

@@ -14,6 +14,7 @@
 //! | [`recover`] | what a killed run left is put in order |
 //! | [`export`] | commands, desktop entries and icons outside the sandbox |
 //! | [`reader`] | what the caller has to read packages with |
+//! | [`tuf`] | what a store signs is checked, and nothing else believed |
 //! | [`version`] | which of two versions is older |
 //!
 //! Two modules are the ground that these stand on: `folder`, files by descriptor, and `tree`, folders that an app can
@@ -36,6 +37,7 @@ pub mod remove;
 mod testing;
 mod tree;
 pub mod trust;
+pub mod tuf;
 pub mod version;
 
 pub use folder::FileError;
