@@ -12,4 +12,5 @@ mod explore;
 mod memory;
 pub mod reader;
 pub mod requests;
+pub mod tuf;
 mod xz;

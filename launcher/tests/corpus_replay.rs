@@ -59,3 +59,8 @@ fn requests_of_the_corpus_are_answered_without_fault() {
 fn blocks_of_the_corpus_are_decompressed_without_fault() {
     replay("blocks", 100, bodies::blocks::run);
 }
+
+#[test]
+fn metadata_of_the_corpus_is_read_without_fault() {
+    replay("tuf", 30, bodies::tuf::run);
+}

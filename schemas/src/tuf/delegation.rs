@@ -69,8 +69,9 @@ impl Delegations {
         if let Some(bins) = &self.succinct_roles {
             return vec![Answering { name: bins.bin(path_sha256), keys: &bins.keys, terminating: true }];
         }
+        let digits = hex::encode(path_sha256);
         let mut answering = Vec::new();
-        let matching = self.roles.iter().flatten().filter(|role| role.covers(path, path_sha256));
+        let matching = self.roles.iter().flatten().filter(|role| role.covers(path, &digits));
         for role in matching {
             let DelegatedRole { name, keys, terminating, .. } = role;
             answering.push(Answering { name: name.clone(), keys, terminating: *terminating });
@@ -108,8 +109,7 @@ impl Delegations {
 }
 
 impl DelegatedRole {
-    fn covers(&self, path: &str, path_sha256: &[u8; 32]) -> bool {
-        let digits = hex::encode(path_sha256);
+    fn covers(&self, path: &str, digits: &str) -> bool {
         self.path_hash_prefixes.iter().flatten().any(|prefix| digits.starts_with(prefix.as_str()))
             || self.paths.iter().flatten().any(|pattern| matches(pattern, path))
     }

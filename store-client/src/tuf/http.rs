@@ -5,7 +5,7 @@
 //! | connecting, headers, a pause in the body | [`Settings::patience`] each |
 //! | a body that trickles | [`Settings::bytes_per_second_least`], over the whole of it |
 //! | length | what is asked for: an announced length beyond it is not read at all, and no body further |
-//! | redirections | 5; from HTTPS to HTTPS only; no credentials are ever sent |
+//! | redirections | 5; from HTTPS to HTTPS only; name and password of the address do not go along |
 //!
 //! Only the answer 404 says that there is no such file. S3 says 403 for a missing object to whoever may not list the bucket:
 //! a store there lets its readers list, or has an error object that answers 404.
@@ -117,7 +117,7 @@ fn agent(base: &str, settings: &Settings) -> Result<ureq::Agent, FetchError> {
     let config = ureq::Agent::config_builder()
         .tls_config(tls)
         .proxy(proxy(base, &settings.environment)?)
-        .https_only(base.starts_with("https:"))
+        .https_only(is_https(base))
         .max_redirects(REDIRECTS_MOST)
         .timeout_resolve(patience)
         .timeout_connect(patience)
@@ -129,12 +129,16 @@ fn agent(base: &str, settings: &Settings) -> Result<ureq::Agent, FetchError> {
     Ok(config.into())
 }
 
+fn is_https(address: &str) -> bool {
+    address.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"))
+}
+
 /// The proxy for an address, as curl(1) finds it: `HTTP_PROXY` in capital letters is none, as it could be a header's.
 fn proxy(address: &str, environment: &BTreeMap<String, String>) -> Result<Option<ureq::Proxy>, FetchError> {
     let first = |names: &[&str]| {
         names.iter().filter_map(|name| environment.get(*name)).find(|value| !value.is_empty())
     };
-    let named = match address.starts_with("https:") {
+    let named = match is_https(address) {
         true => first(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
         false => first(&["http_proxy", "all_proxy", "ALL_PROXY"]),
     };

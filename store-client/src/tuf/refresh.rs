@@ -182,6 +182,8 @@ impl Client<'_> {
         check_signed_by("snapshot", &offered, root)?;
         check_version("snapshot", meta, &offered)?;
         if let Some((_, known)) = &known {
+            // The timestamp says so already, unless the folder's was lost.
+            check_not_older("snapshot", known.version, offered.version)?;
             for (name, known) in &known.signed.meta {
                 let role = name.strip_suffix(".json").unwrap_or(name);
                 let offered = offered.signed.meta.get(name);

@@ -256,11 +256,13 @@ fn redirections_are_followed_a_few_times_and_to_http_only() {
 fn https_is_not_left_for_http() {
     const ADDRESS: &str = "PACK_TEST_ADDRESS";
     if let Ok(address) = std::env::var(ADDRESS) {
-        let http = client(&address);
-        assert_eq!(http.fetch("plain", 100), Ok(b"secure".to_vec()));
-        match http.fetch("leave", 100) {
-            Err(FetchError::Failed(reason)) => assert!(reason.contains("https"), "{reason}"),
-            other => panic!("{other:?}"),
+        for address in [address.clone(), address.replace("https", "HTTPS")] {
+            let http = client(&address);
+            assert_eq!(http.fetch("plain", 100), Ok(b"secure".to_vec()));
+            match http.fetch("leave", 100) {
+                Err(FetchError::Failed(reason)) => assert!(reason.contains("https"), "{reason}"),
+                other => panic!("{other:?}"),
+            }
         }
         return;
     }

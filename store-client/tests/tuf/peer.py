@@ -31,13 +31,14 @@ class Store:
         self.snapshot = Snapshot(expires=EXPIRES)
         self.timestamp = Timestamp(expires=EXPIRES)
         self.targets = Targets(expires=EXPIRES)
-        makers = [CryptoSigner.generate_ed25519, CryptoSigner.generate_ecdsa, CryptoSigner.generate_rsa]
+        ed25519, ecdsa, rsa = CryptoSigner.generate_ed25519, CryptoSigner.generate_ecdsa, CryptoSigner.generate_rsa
+        makers = {"root": [ed25519, ecdsa, rsa], "timestamp": [ed25519], "snapshot": [ecdsa], "targets": [ecdsa, ed25519]}
         self.signers = {}
-        for role in ["root", "timestamp", "snapshot", "targets"]:
-            self.signers[role] = [make() for make in makers]
+        for role, kinds in makers.items():
+            self.signers[role] = [make() for make in kinds]
             for signer in self.signers[role]:
                 self.root.add_key(signer.public_key, role)
-            self.root.roles[role].threshold = 3
+            self.root.roles[role].threshold = len(kinds)
         self.write("root", self.root)
 
     def write(self, name, signed, version=None):
@@ -136,7 +137,7 @@ def rotated(store):
         for role in ["root", "timestamp"]:
             for signer in store.signers[role]:
                 store.root.revoke_key(signer.public_key.keyid, role)
-            new = [CryptoSigner.generate_ed25519() for _ in range(3)]
+            new = [CryptoSigner.generate_ed25519() for _ in store.signers[role]]
             for signer in new:
                 store.root.add_key(signer.public_key, role)
             store.signers[role] = new

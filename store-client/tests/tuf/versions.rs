@@ -118,6 +118,17 @@ fn a_snapshot_is_not_rolled_back_by_a_newer_timestamp() {
     }
 }
 
+#[test]
+fn a_snapshot_is_not_rolled_back_where_the_timestamp_was_lost() {
+    let mut repository = Repository::new();
+    repository.publish(&["snapshot", "timestamp"]);
+    let world = World::new(&repository);
+    world.refreshed(&repository);
+    std::fs::write(world.folder.join("timestamp.json"), "").unwrap();
+    assert_eq!(rollback(world.refused(&Repository::new())), ("snapshot".to_owned(), 2, 1));
+    world.refreshed(&repository);
+}
+
 /// tough did not compare the versions of delegated targets (CVE-2025-2887).
 #[test]
 fn cve_2025_2887_targets_are_not_rolled_back_delegated_ones_neither() {
