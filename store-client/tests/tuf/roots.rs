@@ -146,24 +146,28 @@ fn whoever_had_a_key_cannot_have_used_the_versions_up() {
 
 #[test]
 fn one_stolen_key_of_several_is_enough_to_begin_anew_and_one_more_key_is_not() {
-    let mut repository = Repository::new();
-    repository.rekey("timestamp", &[2, 12], 1);
-    repository.publish(&["root", "timestamp"]);
-    let world = World::new(&repository);
-    repository.set_version("timestamp", 500);
-    repository.publish(&["timestamp"]);
-    world.refreshed(&repository);
-    // A key comes to it: what is known stays known.
-    repository.rekey("timestamp", &[2, 12, 22], 1);
-    repository.set_version("timestamp", 100);
-    repository.publish(&["root", "timestamp"]);
-    assert!(matches!(world.refused(&repository), TufError::Rollback { .. }));
-    assert_eq!(world.versions(), [3, 501, 1, 1]);
-    // One is taken away; the known timestamp is still signed by a key that counts.
-    repository.rekey("timestamp", &[2, 22], 1);
-    repository.publish(&["root"]);
-    world.refreshed(&repository);
-    assert_eq!(world.versions(), [4, 101, 1, 1]);
+    for (role, own) in [("timestamp", 2), ("snapshot", 3)] {
+        let mut repository = Repository::new();
+        repository.rekey(role, &[own, 12], 1);
+        repository.publish(&["root", "snapshot", "timestamp"]);
+        let world = World::new(&repository);
+        repository.set_version(role, 500);
+        repository.publish(if role == "timestamp" { &["timestamp"] } else { &["snapshot", "timestamp"] });
+        world.refreshed(&repository);
+        // A key comes to it: what is known stays known.
+        repository.rekey(role, &[own, 12, 22], 1);
+        repository.set_version(role, 100);
+        repository.publish(&["root", "snapshot", "timestamp"]);
+        assert!(
+            matches!(world.refused(&repository), TufError::Rollback { role: found, .. } if found == role)
+        );
+        assert_eq!(world.versions()[0], 3);
+        // One is taken away; what is known is still signed by a key that counts.
+        repository.rekey(role, &[own, 22], 1);
+        repository.publish(&["root"]);
+        world.refreshed(&repository);
+        assert_eq!(world.versions()[if role == "timestamp" { 1 } else { 2 }], 101);
+    }
 }
 
 #[test]
