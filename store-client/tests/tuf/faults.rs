@@ -219,7 +219,7 @@ fn a_folder_that_is_in_use_for_too_long_is_told() {
     world.refreshed(&repository);
     world.limits = Limits { patience: Duration::from_millis(100), ..Limits::default() };
     let holder = fs::File::open(&world.folder).unwrap();
-    holder.lock().unwrap();
+    rustix::fs::flock(&holder, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let busy = Client::open_with(&world.folder, None, &repository, NOW, world.limits);
     assert!(matches!(busy.map(drop), Err(TufError::Busy { .. })));
     drop(holder);
