@@ -342,7 +342,6 @@ fn collisions_name_both_parts_and_the_path() {
     differ("etc", Difference::Kind, &|shop| {
         shop.write("b/etc", "1");
     });
-    differ("etc", Difference::Kind, &|shop| symlink("bin", shop.path("b/etc")).unwrap());
     differ("link", Difference::Target, &|shop| symlink("bin", shop.path("b/link")).unwrap());
     differ("etc/x", Difference::Content, &|shop| {
         shop.write("b/etc/x", "2");
@@ -356,6 +355,48 @@ fn collisions_name_both_parts_and_the_path() {
         "  a: {plugin: nil, override-stage: echo 1 > x}\n  b: {plugin: nil, override-build: 'echo 2 > $PACK_PART_INSTALL/x'}\n",
     );
     assert!(shop.refused().2.to_string().contains("the part `a`"));
+}
+
+#[test]
+fn a_folder_where_another_part_has_a_link_is_told_with_what_to_do() {
+    // Debian's packages have `bin` as a link; whichever of the two comes first.
+    for (first, second) in [("debian", "tool"), ("tool", "zdebian")] {
+        let link = if first == "debian" { first } else { second };
+        let shop = |rule: &str, rule_of_link: &str| {
+            let shop = Workshop::new(&format!(
+                "  {link}: {{plugin: dump, source: debian{rule_of_link}}}\n  tool: {{plugin: dump, source: tool{rule}}}\n"
+            ));
+            shop.write("debian/usr/bin/sh", "sh").write("tool/bin/tool", "tool").write("tool/usr/bin/x", "x");
+            symlink("usr/bin", shop.path("debian/bin")).unwrap();
+            shop
+        };
+        let (part, step, error) = shop("", "").refused();
+        assert_eq!((part.as_str(), step), (second, Step::Stage));
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "the part `tool` has a folder `bin`, and the part `{link}` has a link there, to `usr/bin`"
+            )
+        );
+        assert_eq!(
+            error.hint().unwrap(),
+            format!(
+                "have it all behind the link with `organize: {{bin: usr/bin}}` in `tool`, or leave the link out with \
+                 `stage: [-bin]` in `{link}`"
+            )
+        );
+        // Both do.
+        let all = [("usr/bin/sh", "sh"), ("usr/bin/x", "x")];
+        let behind = [&all[..], &[("bin", "-> usr/bin"), ("usr/bin/tool", "tool")]].concat();
+        assert_tree(&shop(", organize: {bin: usr/bin}", "").primed(), &behind);
+        let beside = [&all[..], &[("bin/tool", "tool")]].concat();
+        assert_tree(&shop("", ", stage: [-bin]").primed(), &beside);
+    }
+    // A link that leads nowhere in the package names no place to move to.
+    let shop = Workshop::new("  a: {plugin: dump, source: a}\n  b: {plugin: dump, source: b}\n");
+    shop.write("a/lib/x", "x").write("b/y", "y");
+    symlink("../../lib", shop.path("b/lib")).unwrap();
+    assert_eq!(shop.refused().2.hint().unwrap(), "leave the link out with `stage: [-lib]` in `b`");
 }
 
 #[test]

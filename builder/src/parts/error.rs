@@ -1,7 +1,7 @@
 //! What a step of a part fails with.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitStatus;
 
 use pack_schemas::names::Name;
@@ -166,6 +166,22 @@ pub enum StepError {
     /// The part installs something where a package has its own documents.
     #[error("it installs `{}`, where every package has documents about itself", documents::FOLDER)]
     Reserved,
+    /// One part has a folder where another has a link.
+    #[error(
+        "the part `{folder}` has a folder `{}`, and the part `{link}` has a link there, to `{}`",
+        show(.path),
+        show(.target)
+    )]
+    FolderAndLink {
+        /// The path, relative to the stage or prime folder.
+        path: PathBuf,
+        /// The part with the folder.
+        folder: Name,
+        /// The part with the link.
+        link: Name,
+        /// Where the link leads.
+        target: PathBuf,
+    },
     /// Another part has something else at the same path.
     #[error(
         "the part `{part}` and {} both have `{}`, and {}",
@@ -191,6 +207,14 @@ impl StepError {
         match self {
             StepError::Collision { path, .. } => {
                 Some(format!("leave it out with `stage: [-{}]` in one of the two", show(path)))
+            }
+            StepError::FolderAndLink { path, folder, link, target } => {
+                let leave_out = format!("leave the link out with `stage: [-{}]` in `{link}`", show(path));
+                let Some(place) = led_to(path, target) else { return Some(leave_out) };
+                let (from, to) = (show(path), show(&place));
+                Some(format!(
+                    "have it all behind the link with `organize: {{{from}: {to}}}` in `{folder}`, or {leave_out}"
+                ))
             }
             StepError::Control { .. } => Some(
                 "ask with `craftctl default`, in the foreground, and write nothing to $PACK_CONTROL"
@@ -224,6 +248,20 @@ pub fn full_disk_hint(error: &(dyn std::error::Error + 'static)) -> Option<Strin
         cause = error.source();
     }
     None
+}
+
+/// The place in the package that a link at `path` leads to, if it is in there.
+fn led_to(path: &Path, target: &Path) -> Option<PathBuf> {
+    let mut place = path.parent().map(Path::to_path_buf).unwrap_or_default();
+    for component in target.components() {
+        match component {
+            Component::RootDir => place.clear(),
+            Component::Normal(name) => place.push(name),
+            Component::ParentDir if !place.pop() => return None,
+            Component::ParentDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    (!place.as_os_str().is_empty() && !place.starts_with(path)).then_some(place)
 }
 
 fn words_of(difference: Difference) -> &'static str {

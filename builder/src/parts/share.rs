@@ -138,7 +138,10 @@ impl Owners {
             };
             placer.put(&source, &target, &entry.metadata)?;
         } else if let Some(difference) = files::difference(&source, &target)? {
-            return Err(self.collision(part, &entry.path, difference));
+            return Err(match target.is_dir() && !target.is_symlink() {
+                true => self.beside_link(part, &entry.path, &source, Comes::Link),
+                false => self.collision(part, &entry.path, difference),
+            });
         }
         Ok(())
     }
@@ -147,9 +150,23 @@ impl Owners {
         let target = to.join(path);
         match target.symlink_metadata() {
             Ok(metadata) if metadata.is_dir() => Ok(()),
-            Ok(_) => Err(self.collision(part, path, Difference::Kind)),
+            Ok(_) => Err(self.beside_link(part, path, &target, Comes::Folder)),
             Err(_) => Ok(files::make_folder(&target)?),
         }
+    }
+
+    /// A folder of one part, and what is at the same path in another: a link most often, as Debian's packages have `bin`.
+    fn beside_link(&self, part: &Name, path: &Path, link: &Path, comes: Comes) -> StepError {
+        let collision = self.collision(part, path, Difference::Kind);
+        let (Ok(target), StepError::Collision { other: Some(other), .. }) = (fs::read_link(link), &collision)
+        else {
+            return collision;
+        };
+        let (folder, link) = match comes {
+            Comes::Folder => (part.clone(), other.clone()),
+            Comes::Link => (other.clone(), part.clone()),
+        };
+        StepError::FolderAndLink { path: path.to_path_buf(), folder, link, target }
     }
 
     fn collision(&self, part: &Name, path: &Path, difference: Difference) -> StepError {
@@ -157,6 +174,12 @@ impl Owners {
         let other = others.filter(|other| *other != part).map(Name::clone).next();
         StepError::Collision { path: path.to_path_buf(), part: part.clone(), other, difference }
     }
+}
+
+/// What comes to the place where the other one is.
+enum Comes {
+    Folder,
+    Link,
 }
 
 /// What a part installs and its `stage` chooses.
