@@ -126,6 +126,7 @@ fn every_check_is_listed_and_many_findings_are_cut() {
     assert!(listed.ends_with("  … and 5 more of secret-file; -v shows all\n"), "{listed}");
     // The hint is the same for all, and told once.
     assert_eq!(listed.matches("hint:").count(), 1);
+    assert!(listed.contains("hint: leave it out with `prime: [-PATH]`, "), "{listed}");
     assert_eq!(lines_of(&out(&succeed(world.pack(["lint", "folder", "-v"]))), "secret-file").len(), 15);
     fail(world.pack(["lint", "--list", "--json"]), 2);
     let nowhere = err(&fail(world.pack(["lint", "nowhere"]), 1));

@@ -518,6 +518,23 @@ fn what_the_manifest_names_has_to_be_there() {
 }
 
 #[test]
+fn words_that_are_still_to_be_written_are_told() {
+    let tree = Tree::new();
+    let told = |texts: &str| {
+        let report = tree.look(&format!("{HOST}{texts}"));
+        report.findings.iter().map(|finding| format!("{} {}", finding.id, finding.object)).collect::<Vec<_>>()
+    };
+    // What `pack init` writes.
+    assert_eq!(told("summary: 'TODO: what it is, in one line'\n"), ["placeholder-text summary"]);
+    assert_eq!(
+        told("title: TODO\nsummary: Does\ndescription: |\n\n  FIXME later\n"),
+        ["placeholder-text description", "placeholder-text title"]
+    );
+    assert_eq!(told("summary: TODOs for all\ndescription: Keeps a list of what is TODO\n"), [""; 0]);
+    assert_eq!(told("summary: TODO\nlint: {ignore: [placeholder-text]}\n"), [""; 0]);
+}
+
+#[test]
 fn appstream_files_are_read() {
     let tree = Tree::new();
     let manifest = format!("{HOST}apps: {{app: {{command: bin/app, desktop: share/app.desktop}}}}\n");

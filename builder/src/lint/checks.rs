@@ -66,6 +66,7 @@ checks! {
     METAINFO_MISSING = "metainfo-missing", Note, "a desktop app without an AppStream file";
     PLUG_UNUSED = "plug-unused", Warning, "a plug that no app uses";
     INTERFACE_UNKNOWN = "interface-unknown", Warning, "a plug or slot of an interface that there is not";
+    PLACEHOLDER_TEXT = "placeholder-text", Warning, "a title, summary or description that is still to be written";
     NOT_STRIPPED = "not-stripped", Note, "a program or library with debug information";
     STATIC_LIBRARY = "static-library", Note, "a static library";
     LIBTOOL_ARCHIVE = "libtool-archive", Note, "a libtool archive";

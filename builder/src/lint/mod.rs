@@ -12,6 +12,7 @@
 //! | [`desktop`] | commands, desktop entries, icons: by the code that installs them |
 //! | `metainfo` | AppStream files |
 //! | `plugs` | what the manifest says of plugs |
+//! | `texts` | what it says to people |
 //! | `leftovers` | what costs room and is of no use when an app runs |
 //! | `ignore` | `lint: {ignore: …}` of the manifest |
 //!
@@ -34,6 +35,7 @@ mod plugs;
 mod scripts;
 mod search;
 mod secrets;
+mod texts;
 mod view;
 
 pub use checks::{CHECKS, Check};
@@ -160,6 +162,7 @@ pub fn lint(request: &Request<'_>) -> Report {
     desktop::look(request, &mut found);
     metainfo::look(request, &mut found);
     plugs::look(request.manifest, &mut found);
+    texts::look(request.manifest, &mut found);
     leftovers::look(request.files, &objects, &mut found);
     ignore::apply(&request.manifest.lint, &mut found);
     let Findings { mut list, ignored, left_out } = found;

@@ -7,7 +7,7 @@ use super::{Findings, shown, size_text};
 
 /// How much of a file is read.
 const START: usize = 8 << 10;
-const LEAVE_OUT: &str = "leave it out with `prime` (`- -PATH`), and change it if it was ever published";
+const LEAVE_OUT: &str = "leave it out with `prime: [-PATH]`, and change it if it was ever published";
 
 /// A name, or the end of one, and what the file has to hold.
 struct Pattern {
