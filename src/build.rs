@@ -329,9 +329,15 @@ fn report(assembled: &Assembled, output: &Path, key: Option<&SecretKey>, context
     let size = human_size(assembled.size);
     context.terminal.say(format!("made `{}`, {size}, {signed}", shown(output)));
     // For scripts, and not twice on a terminal.
-    if !std::io::stdout().is_terminal() {
-        context.terminal.print(shown(output));
+    match std::io::stdout().is_terminal() {
+        true => context.terminal.say(format!("to try it: pack install {}{}", dangerous(key), shown(output))),
+        false => context.terminal.print(shown(output)),
     }
+}
+
+/// What `pack install` wants to be told of a package that nobody vouches for.
+fn dangerous(key: Option<&SecretKey>) -> &'static str {
+    if key.is_none() { "--dangerous " } else { "" }
 }
 
 /// The failure of a part: the end of a script's output goes with it.

@@ -44,8 +44,8 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
     if path.symlink_metadata().is_ok() {
         return Err(is_there(&path));
     }
-    let text = match &arguments.from {
-        Some(file) => translate(file, context)?,
+    let (text, mut to_do) = match &arguments.from {
+        Some(file) => (translate(file, context)?, Vec::new()),
         None => suggest(&arguments, context)?,
     };
     init::create(folder, &text).map_err(|error| match error.kind() {
@@ -53,11 +53,18 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
         _ => Failure::new(format!("cannot write `{}`", shown(&path))).because(&error),
     })?;
     context.terminal.say(format!("wrote `{}`", shown(&path)));
-    if let Err(error) = Manifest::from_yaml(text.as_bytes()) {
-        // Its place as `pack build` shows it.
-        let path = path.canonicalize().unwrap_or(path);
-        return Err(manifest_failure(&path, text.as_bytes(), &error, context));
+    let manifest = match Manifest::from_yaml(text.as_bytes()) {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            // Its place as `pack build` shows it.
+            let path = path.canonicalize().unwrap_or(path);
+            return Err(manifest_failure(&path, text.as_bytes(), &error, context));
+        }
+    };
+    if manifest.summary.is_none_or(|summary| summary.starts_with("TODO")) {
+        to_do.insert(0, format!("write the summary, in `{}`", shown(&path)));
     }
+    to_do.iter().for_each(|line| context.terminal.say(format!("to do: {line}")));
     let what = if here { String::new() } else { format!(" {}", shown(folder)) };
     context.terminal.say(format!("look it over, then: pack build{what}"));
     Ok(ExitCode::SUCCESS)
@@ -68,8 +75,8 @@ fn is_there(path: &Path) -> Failure {
         .hint("`pack build` builds with it; move it elsewhere to begin anew")
 }
 
-/// What the project's files say, with the answers of a person.
-fn suggest(arguments: &Arguments, context: &Context) -> Result<String, Failure> {
+/// What the project's files say, with the answers of a person; and what is still to be done.
+fn suggest(arguments: &Arguments, context: &Context) -> Result<(String, Vec<String>), Failure> {
     let mut found = Suggestion::of(&arguments.folder);
     match found.mark {
         Some(mark) => context.terminal.say(format!("{mark} tells what kind of project it is")),
@@ -96,7 +103,7 @@ fn suggest(arguments: &Arguments, context: &Context) -> Result<String, Failure> 
         let answer = context.terminal.ask_line("summary, in one line", offered.as_deref().unwrap_or(""))?;
         found.summary = Some(answer).filter(|answer| !answer.is_empty());
     }
-    Ok(found.text())
+    Ok((found.text(), found.to_do(&arguments.folder)))
 }
 
 /// Asks until the answer is a name; what is offered is one.

@@ -49,6 +49,51 @@ parts:
 }
 
 #[test]
+fn what_is_still_to_be_done_is_told_and_is_what_a_build_lacks() {
+    let world = World::with_key();
+    world.write("plain/notes", "");
+    world
+        .write("rs/Cargo.toml", "[package]\nname = \"rs\"\nversion = \"1.0.0\"\ndescription = \"Says hi\"\n");
+    world.write("rs/src/main.rs", "fn main() {}\n");
+    world.write(
+        "node/package.json",
+        r#"{"name": "node", "version": "1.0.0", "description": "Says hi", "bin": "a.js"}"#,
+    );
+    world.write_program("node/a.js", "#!/usr/bin/env node\n");
+    for (project, to_do, lacks) in [
+        (
+            "plain",
+            &["write the summary, in `plain/pack.yaml`", "put the program at `files/bin/plain`, with"][..],
+            "hint: `source` is a path below the folder of the pack.yaml",
+        ),
+        (
+            "rs",
+            &["make the `Cargo.lock` that a build goes by: `cargo generate-lockfile`"],
+            "needs a `Cargo.lock`",
+        ),
+        (
+            "node",
+            &["make the `package-lock.json` that a build goes by: `npm install --package-lock-only`"],
+            "needs a `package-lock.json`",
+        ),
+    ] {
+        let told = err(&succeed(world.pack(["init", project])));
+        let lines: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("to do: ")).collect();
+        assert_eq!(lines.len(), to_do.len(), "{told}");
+        assert!(lines.iter().zip(to_do).all(|(line, expected)| line.starts_with(expected)), "{told}");
+        let said = err(&fail(world.pack(["build", project]), 1));
+        assert!(said.contains(lacks), "{said}");
+    }
+    // When it is done, nothing is left to be told of.
+    world.write_program("plain/files/bin/plain", "#!/bin/sh\necho hi\n");
+    fs::remove_file(world.home("plain/pack.yaml")).unwrap();
+    let told = err(&succeed(world.pack(["init", "plain", "--summary", "Says hi"])));
+    assert!(!told.contains("to do: "), "{told}");
+    let (status, shown) = on_terminal(&world, &["build", "plain"], "");
+    assert!(status == Some(0) && shown.contains("to try it: pack install plain_0.1_"), "{shown}");
+}
+
+#[test]
 fn nothing_is_written_over_and_nothing_without_a_folder() {
     let world = World::new();
     world.write("p/pack.yaml", "mine\n");

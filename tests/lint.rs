@@ -36,7 +36,7 @@ fn a_project_a_package_and_a_folder_are_looked_at() {
         lines_of(&said, "secret-file"),
         ["warning[secret-file] .env: holds variables that are mostly secret"]
     );
-    assert!(said.contains("  hint: leave it out with `prime`"), "{said}");
+    assert!(said.contains("  hint: leave it out with `prime: [-PATH]`"), "{said}");
     for target in ["tool", "second.pkg", "tool/files"] {
         let output = succeed(world.pack(["lint", target]));
         assert!(out(&output).starts_with("warning[secret-file] .env: holds"), "{}", out(&output));

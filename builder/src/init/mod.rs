@@ -106,6 +106,33 @@ impl Suggestion {
         line(self.summary.as_deref()?, 78)
     }
 
+    /// What is still to be done in the project's folder before it can be built, as sentences.
+    pub fn to_do(&self, folder: &Path) -> Vec<String> {
+        let is_there = |name: &str| folder.join(name).symlink_metadata().is_ok();
+        match self.kind {
+            Kind::Files => {
+                let program = format!("files/bin/{}", self.program_name(&self.package_name()));
+                let put = format!(
+                    "put the program at `{program}`, with the permission to be executed (`chmod +x`)"
+                );
+                if is_there(&program) { Vec::new() } else { vec![put] }
+            }
+            Kind::Rust if !is_there("Cargo.lock") => {
+                vec!["make the `Cargo.lock` that a build goes by: `cargo generate-lockfile`".to_owned()]
+            }
+            Kind::Npm if !is_there("package-lock.json") && !is_there("npm-shrinkwrap.json") => vec![
+                "make the `package-lock.json` that a build goes by: `npm install --package-lock-only`"
+                    .to_owned(),
+            ],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The name of the program that becomes the app.
+    fn program_name<'a>(&'a self, name: &'a PackageName) -> &'a str {
+        self.program.as_deref().filter(|program| is_file_name(program)).unwrap_or(name.as_str())
+    }
+
     /// The manifest's text.
     pub fn text(&self) -> String {
         let name = self.package_name();
@@ -147,8 +174,7 @@ impl Suggestion {
 
     /// The app: its command is where the plugin installs the program.
     fn put_app(&self, root: &mut Map, name: &PackageName) {
-        let program =
-            self.program.as_deref().filter(|program| is_file_name(program)).unwrap_or(name.as_str());
+        let program = self.program_name(name);
         let folder = match self.kind {
             Kind::Cmake | Kind::Meson | Kind::Autotools | Kind::Make => "usr/bin",
             Kind::Rust | Kind::Go | Kind::Python | Kind::Npm | Kind::Files => "bin",

@@ -56,11 +56,15 @@ fn link(request: &Request<'_>, view: &View<'_>, entry: &Entry, target: &[u8], fo
         }
         Place::Base(_) | Place::Folder if is_absolute && !view.makes_root() && !view.is_own(target) => {
             let message = format!("leads to `{to}` of the base, not of the package");
-            let hint = match in_package(request, target) {
-                true => "the package has that path too: make the link relative",
-                false => "put what it leads to into the package and make the link relative",
+            let (severity, hint) = match in_package(request, target) {
+                true => (LINK_ABSOLUTE.severity, "the package has that path too: make the link relative"),
+                // It works, as an interpreter of the base's does that a script names.
+                false => (
+                    Severity::Note,
+                    "if that is not meant: put what it leads to into the package, and make the link relative",
+                ),
             };
-            found.file(LINK_ABSOLUTE, &entry.path, message, hint);
+            found.file_as(severity, LINK_ABSOLUTE, &entry.path, message, hint);
         }
         _ => {}
     }

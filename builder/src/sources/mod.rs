@@ -170,6 +170,9 @@ impl SourceError {
             SourceError::Checksum { .. } => {
                 Some("find out why the file is another one before you write its checksum into the manifest")
             }
+            SourceError::Missing { .. } => Some(
+                "`source` is a path below the folder of the pack.yaml: make what it names, or correct it",
+            ),
             _ => None,
         }
     }
