@@ -520,6 +520,22 @@ fn what_the_manifest_names_has_to_be_there() {
 }
 
 #[test]
+fn a_command_that_is_not_there_has_a_hint_that_helps() {
+    let tree = Tree::new();
+    tree.file("usr/bin/tool", "#!/bin/sh\n", 0o755).file("bin/good", "#!/bin/sh\n", 0o755);
+    let hint = |command: &str, parts: &str| {
+        let manifest = format!("{HOST}apps: {{a: {{command: '{command}'}}}}\n{parts}");
+        words(&tree.look(&manifest), "command-missing")
+    };
+    let parts = "parts: {a: {plugin: nil}}\n";
+    assert!(hint("bin/god", parts).contains("did you mean `bin/good`?"));
+    assert!(hint("bin/tool", parts).contains("did you mean `usr/bin/tool`?"));
+    assert!(hint("bin/good --flag", parts).contains("a command is a path alone: `bin/good`"));
+    assert!(hint("share/other", parts).contains("below `.pack/prime`"));
+    assert!(hint("bin/gone", "").contains("the manifest has no `parts`"));
+}
+
+#[test]
 fn words_that_are_still_to_be_written_are_told() {
     let tree = Tree::new();
     let told = |texts: &str| {

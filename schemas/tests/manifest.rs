@@ -265,7 +265,24 @@ fn types_are_not_converted() {
         assert_error_with(text, place, words, hint);
     }
     assert_error("version: '1'\nbase: none\n", (1, 1), "the manifest has no `name`", "");
-    assert_error("[a]", (1, 1), "`the manifest` has to be a map of keys, and this is a list", "");
+    assert_error(
+        "version: '1'\nname: a-a\n",
+        (1, 1),
+        "the manifest has no `base`",
+        "`base: host` is the host's /usr",
+    );
+    assert_error(
+        "[a]",
+        (1, 1),
+        "the manifest has to be a map of keys, and this is a list",
+        "no `- ` before them",
+    );
+    assert_error(
+        "name: a-a\nversion: '1'\nbase: Host\n",
+        (3, 7),
+        "`Host` is not valid",
+        "it can be: host, none, or",
+    );
 }
 
 #[test]
@@ -329,10 +346,64 @@ fn yaml_that_a_manifest_has_no_use_for_is_refused() {
 
 #[test]
 fn broken_yaml_is_told_with_its_place() {
-    assert_error_with("apps:\n\thello: x\n", (2, 1), "not valid YAML", "spaces, never with tabs");
-    assert_error_with("title: a: b\n", (1, 9), "mapping values are not allowed", "in quotes");
-    assert_error_with("title: [a\n", (2, 1), "did not find expected ',' or ']'", "");
-    assert_error_with("title: \"a\n", (2, 1), "not valid YAML", "");
+    // What a newcomer writes: the text, the place where it is wrong, what is told, and what to do.
+    for (text, place, words, hint) in [
+        ("apps:\n\thello: x\n", (2, 1), "a line is indented with a tab", "spaces, never with tabs"),
+        (
+            "title: a: b\n",
+            (1, 9),
+            "mapping values are not allowed",
+            "put a text that has `: ` in it in quotes",
+        ),
+        ("title: [a\n", (1, 8), "the `[` that opens here is not closed", "a `]` behind the last"),
+        ("title: [a b\nsummary: x\n", (1, 8), "the `[` that opens here is not closed", "commas"),
+        (
+            "apps: {a: {command: x}\n",
+            (1, 7),
+            "the `{` that opens here is not closed",
+            "a `}` behind the last",
+        ),
+        ("title: \"a\n", (1, 8), "the quote that opens here is not closed", "put a `\"` at the end"),
+        (
+            "title: 'a\nsummary: x\n",
+            (1, 8),
+            "the quote that opens here is not closed",
+            "put a `'` at the end",
+        ),
+        ("title: @a\n", (1, 8), "cannot start any token", "a text that begins with `@` in quotes"),
+        ("title: %a\n", (1, 8), "cannot start any token", "a text that begins with `%` in quotes"),
+        ("title: `a\n", (1, 8), "cannot start any token", "a text that begins with ``` in quotes"),
+        (
+            "parts: {a: {plugin: nil, prime: [*.so]}}\n",
+            (1, 34),
+            "not valid YAML",
+            "begins with `*` in quotes",
+        ),
+        ("title: *a\n", (1, 8), "unknown anchor", "begins with `*` in quotes"),
+        // The line above has no space behind its colon.
+        ("title:a\nsummary: b\n", (1, 1), "`title:a` lacks a space", "write `title: a`"),
+        // Keys that do not stand below one another.
+        (
+            "apps:\n  a:\n   command: x\n    plugs: []\n",
+            (4, 5),
+            "mapping values",
+            "this line has 4 spaces before it, and the one above 3 spaces",
+        ),
+        (
+            "apps:\n    a: {command: x}\n  b: {command: x}\n",
+            (3, 3),
+            "did not find expected key",
+            "begin at the same column",
+        ),
+        (
+            "parts:\n  a:\n    override-build: |\n    make\n    plugin: nil\n",
+            (4, 5),
+            "this is no key",
+            "after `|` are indented more",
+        ),
+    ] {
+        assert_error_with(text, place, words, hint);
+    }
     for empty in ["", "\n\n", "# nothing\n", "---\n", "~"] {
         assert_error(empty, (1, 1), "the manifest is empty", "name, version, base");
     }
@@ -342,8 +413,17 @@ fn broken_yaml_is_told_with_its_place() {
     assert_eq!((error.line, error.column), (4, 9));
     assert!(error.message.contains("not UTF-8"), "{error:?}");
     for control in ["\0", "\u{1}", "\u{7f}"] {
-        assert!(with(&format!("title: a{control}\n")).unwrap_err().message.contains("not valid YAML"));
+        let error = with(&format!("title: a{control}\n")).unwrap_err();
+        assert!(error.message.contains("not valid YAML"));
+        assert_eq!((error.line, error.column), (4, 9), "{error:?}");
     }
+    let utf16: Vec<u8> = "\u{feff}name: a".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let error = Manifest::from_yaml(&utf16).unwrap_err();
+    assert!(error.message.contains("is UTF-16") && error.hint.unwrap().contains("UTF-8"));
+    // What editors of Windows' write.
+    assert_eq!(read(&format!("\u{feff}{LEAST}")).unwrap(), read(LEAST).unwrap());
+    assert_eq!(read(&LEAST.replace('\n', "\r\n")).unwrap(), read(LEAST).unwrap());
+    assert_error("\u{feff}nam: x\n", (1, 2), "unknown key `nam`", "did you mean `name`?");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use pack_schemas::desktop::{DESKTOP_LIMIT, DesktopEntry, Launch};
 use pack_schemas::manifest::{Manifest, RelativePath};
+use pack_schemas::text::nearest;
 
 use super::checks::{
     COMMAND_MISSING, COMMAND_NOT_EXECUTABLE, DESKTOP_ALTERED, DESKTOP_NOT_NAMED, DESKTOP_REFUSED,
@@ -11,6 +12,10 @@ use super::checks::{
 use super::listing::{Kind, Listing};
 use super::view::{Place, View};
 use super::{Findings, Request, shown};
+
+/// Programs that a command is compared with, and how long their paths may be: comparing takes time.
+const NEAR_MOST: usize = 200;
+const NEAR_LONGEST: usize = 128;
 
 /// What installing a package would make of its desktop entries and icons.
 pub trait Exports {
@@ -48,9 +53,9 @@ pub(super) fn look(request: &Request<'_>, found: &mut Findings) {
     let manifest = request.manifest;
     let view = View::new(request);
     for (name, app) in &manifest.apps {
-        command(&view, &format!("the command of the app {name}"), &app.command, found);
+        command(request, &view, &format!("the command of the app {name}"), &app.command, found);
         for program in &app.command_chain {
-            command(&view, &format!("in the command chain of the app {name}"), program, found);
+            command(request, &view, &format!("in the command chain of the app {name}"), program, found);
         }
     }
     if let Some(icon) = &manifest.icon
@@ -70,7 +75,7 @@ pub(super) fn look(request: &Request<'_>, found: &mut Findings) {
     unnamed(request, found);
 }
 
-fn command(view: &View<'_>, what: &str, path: &RelativePath, found: &mut Findings) {
+fn command(request: &Request<'_>, view: &View<'_>, what: &str, path: &RelativePath, found: &mut Findings) {
     let path = path.as_str();
     let entry = match view.resolve(&view.inside(path.as_bytes())) {
         Place::Package(entry) => entry,
@@ -78,8 +83,7 @@ fn command(view: &View<'_>, what: &str, path: &RelativePath, found: &mut Finding
         Place::Base(_) | Place::Sandbox | Place::Unknown => return,
         Place::Folder | Place::Missing => {
             let message = format!("is {what}, and there is no such file in the package");
-            let hint = "write the path of the program in the package, as in `pack build --step prime` and .pack/prime";
-            found.file(COMMAND_MISSING, path.as_bytes(), message, hint);
+            found.file(COMMAND_MISSING, path.as_bytes(), message, hint_for_missing(request, path));
             return;
         }
     };
@@ -91,6 +95,32 @@ fn command(view: &View<'_>, what: &str, path: &RelativePath, found: &mut Finding
             message,
             "chmod +x it in the source, or in a script of the part",
         );
+    }
+}
+
+/// What to write in place of a path that is not there.
+fn hint_for_missing(request: &Request<'_>, path: &str) -> String {
+    if request.manifest.parts.is_empty() {
+        return "the manifest has no `parts`, and they are what brings files into the package".to_owned();
+    }
+    // Long lists are of large packages; where one is among the first, it is near enough.
+    let programs = request.files.entries().iter();
+    let programs =
+        programs.filter(|entry| entry.is_executable() && entry.path.len() <= NEAR_LONGEST).take(NEAR_MOST);
+    let programs: Vec<&str> = programs.filter_map(|entry| std::str::from_utf8(&entry.path).ok()).collect();
+    let (program, rest) = path.split_once(' ').unwrap_or((path, ""));
+    if !rest.is_empty() && is_file(request.files, program) {
+        return format!(
+            "a command is a path alone: `{program}`; arguments are what a script of yours gives it"
+        );
+    }
+    let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    // The same program in another folder comes first.
+    let same = programs.iter().copied().find(|program| name(program) == name(path));
+    match same.or_else(|| nearest(path, programs.iter().copied())) {
+        Some(near) => format!("did you mean `{}`?", shown(near.as_bytes())),
+        None => "write the path that the program has below `.pack/prime`, after `pack build --step prime`"
+            .to_owned(),
     }
 }
 

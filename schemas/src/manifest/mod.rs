@@ -20,6 +20,7 @@ mod part;
 pub mod schema;
 pub mod service;
 mod source;
+mod syntax;
 mod time_span;
 pub mod timer;
 pub mod tree;

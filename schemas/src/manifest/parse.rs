@@ -47,6 +47,17 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError`], the first in the order of the text for what the types forbid.
     pub fn from_yaml(text: &[u8]) -> Result<Manifest, ManifestError> {
+        // Some editors begin a file of UTF-8 with a byte order mark.
+        match text.strip_prefix("\u{feff}".as_bytes()) {
+            Some(rest) => Manifest::from_plain_yaml(rest).map_err(|error| {
+                let mark = usize::from(error.line == 1);
+                ManifestError { column: error.column + mark, ..error }
+            }),
+            None => Manifest::from_plain_yaml(text),
+        }
+    }
+
+    fn from_plain_yaml(text: &[u8]) -> Result<Manifest, ManifestError> {
         let mut root = tree::read(text)?;
         let report = Report { text };
         if matches!(root.content, Content::Null) {
@@ -135,18 +146,22 @@ impl Report<'_> {
     fn fault(&self, root: &Node, fault: Fault) -> ManifestError {
         let id = fault.at.unwrap_or(root.id);
         let path = path_of(root, id).unwrap_or_default();
-        let key = path.last().map_or("the manifest", String::as_str);
-        let shown = shown_key(key);
+        let shown = path.last().map_or("the manifest".to_owned(), |key| format!("`{}`", shown_key(key)));
         match fault.kind {
+            FaultKind::Message(message) if path == ["base"] => {
+                self.error(id, message).hint("it can be: host, none, or the name of an installed base")
+            }
             FaultKind::Message(message) => self.error(id, message),
             FaultKind::WrongType { found, expected } => {
                 let expected = plain_words(&expected);
-                let error = self.error(id, format!("`{shown}` has to be {expected}, and this is {found}"));
+                let error = self.error(id, format!("{shown} has to be {expected}, and this is {found}"));
                 match (expected, found) {
                     ("text", "a number" | "a truth value") => error.hint(self.quoting(root, id)),
                     ("a list", "text") => {
                         error.hint("write one entry a line, each after `- `, or [in, brackets]")
                     }
+                    ("a map of keys", "a list") => error
+                        .hint("write keys, each with `: ` and its value behind it, and no `- ` before them"),
                     _ => error,
                 }
             }
@@ -157,11 +172,17 @@ impl Report<'_> {
             }
             FaultKind::UnknownWord { word, known } => self.unknown_word(id, &path, &word, known),
             FaultKind::MissingKey { key } if path.is_empty() => {
-                self.error(id, format!("the manifest has no `{key}`"))
+                let error = self.error(id, format!("the manifest has no `{key}`"));
+                match key {
+                    "name" => error.hint("such as `name: my-app`"),
+                    "version" => error.hint("such as `version: \"1.0\"`"),
+                    "base" => error.hint("`base: host` is the host's /usr, `base: none` nothing at all"),
+                    _ => error,
+                }
             }
-            FaultKind::MissingKey { key } => self.error(id, format!("`{shown}` has no `{key}`")),
+            FaultKind::MissingKey { key } => self.error(id, format!("{shown} has no `{key}`")),
             FaultKind::NoValue => {
-                self.error(id, format!("`{shown}` has no value")).hint("give it one, or take the line away")
+                self.error(id, format!("{shown} has no value")).hint("give it one, or take the line away")
             }
         }
     }
@@ -240,8 +261,10 @@ impl Report<'_> {
     fn word_at(&self, place: Place) -> String {
         let text = String::from_utf8_lossy(self.text);
         let line = text.split('\n').nth(place.line - 1).unwrap_or_default();
-        let ends = |c: char| c.is_whitespace() || c.is_control() || ",]}\"':#".contains(c);
-        line.chars().skip(place.column - 1).take_while(|c| !ends(*c)).take(64).collect()
+        let ends = |c: char| c.is_whitespace() || c.is_control() || ",]}\"'#".contains(c);
+        let word: String = line.chars().skip(place.column - 1).take_while(|c| !ends(*c)).take(64).collect();
+        // Of a key; an address has colons, too.
+        word.strip_suffix(':').unwrap_or(&word).to_owned()
     }
 }
 

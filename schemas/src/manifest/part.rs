@@ -11,6 +11,7 @@ use super::check::{
 };
 use super::source::{Checksum, SourceType};
 use crate::names::Name;
+use crate::text::nearest;
 
 /// Most stage-packages of a part, rules of a fileset, or renames.
 const ITEMS_MOST: usize = 1024;
@@ -334,7 +335,9 @@ fn check_permissions(permissions: &[Permission]) -> Checked {
 pub(super) fn check_order(parts: &BTreeMap<Name, Part>) -> Checked {
     for (name, part) in parts {
         if let Some(unknown) = part.after.iter().find(|other| !parts.contains_key(other)) {
-            let problem = format!("names `{unknown}`, and there is no such part");
+            let near = nearest(unknown.as_str(), parts.keys().map(Name::as_str));
+            let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            let problem = format!("names `{unknown}`, and there is no such part{near}");
             return under(name.as_str(), under("after", Err(Finding::new(problem).at_member(unknown))));
         }
     }

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor};
 
 use super::parse::ManifestError;
+use super::syntax;
 use crate::text::visible;
 
 /// Longest manifest in bytes.
@@ -102,13 +103,14 @@ pub fn read(text: &[u8]) -> Result<Node, ManifestError> {
     let mut documents = serde_yaml::Deserializer::from_str(text);
     // The parser always gives a first document, if an empty one.
     let first = documents.next().ok_or_else(|| ManifestError::new(Place::START, "the manifest is empty"))?;
-    let root = read_document(first, None)?;
+    let root = read_document(text, first, None)?;
     if let Some(second) = documents.next() {
         let place = stop_at(second, 0).unwrap_or(Place::START);
         return Err(ManifestError::new(
             place,
             "a second YAML document begins here; a manifest is one document",
-        ));
+        )
+        .hint("take the `---` above away, and what does not belong to the manifest"));
     }
     Ok(root)
 }
@@ -123,7 +125,7 @@ pub fn locate(text: &[u8], id: NodeId) -> Place {
 }
 
 fn stop_at(document: serde_yaml::Deserializer<'_>, id: NodeId) -> Option<Place> {
-    read_document(document, Some(id)).err().map(|error| Place { line: error.line, column: error.column })
+    read_document("", document, Some(id)).err().map(|error| Place { line: error.line, column: error.column })
 }
 
 /// Checks what has to hold before the parser may see the text.
@@ -133,7 +135,12 @@ fn bounded(text: &[u8]) -> Result<&str, ManifestError> {
         return Err(ManifestError::new(Place::START, message));
     }
     let text = std::str::from_utf8(text).map_err(|error| {
-        ManifestError::new(Place::of_byte(text, error.valid_up_to()), "the manifest is not UTF-8 here")
+        let place = Place::of_byte(text, error.valid_up_to());
+        let (message, hint) = match text {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => ("the manifest is UTF-16", "save it as UTF-8"),
+            _ => ("the manifest is not UTF-8 here", "save it as UTF-8, whatever the editor's default is"),
+        };
+        ManifestError::new(place, message).hint(hint)
     })?;
     let mut brackets = text.bytes().enumerate().filter(|(_, byte)| matches!(byte, b'[' | b'{'));
     if let Some((at, _)) = brackets.nth(BRACKET_LIMIT) {
@@ -148,6 +155,7 @@ fn bounded(text: &[u8]) -> Result<&str, ManifestError> {
 }
 
 fn read_document(
+    text: &str,
     document: serde_yaml::Deserializer<'_>,
     stop: Option<NodeId>,
 ) -> Result<Node, ManifestError> {
@@ -158,31 +166,9 @@ fn read_document(
             error.location().map_or(Place::START, |at| Place { line: at.line(), column: at.column() });
         match reader.problem.take() {
             Some(message) => ManifestError::new(place, message),
-            None => syntax_error(place, &error.to_string()),
+            None => syntax::explain(text, place, &error.to_string()),
         }
     })
-}
-
-/// The parser's own words without the place, which they repeat.
-fn syntax_error(place: Place, words: &str) -> ManifestError {
-    let what = words.split(" at line").next().unwrap_or(words);
-    let what = what.split(" at position").next().unwrap_or(what);
-    if what.contains("expected a key") {
-        return ManifestError::new(place, "a key has to be plain text");
-    }
-    if what.contains("repetition limit exceeded") {
-        return ManifestError::new(place, "the manifest grows too long where its aliases are followed");
-    }
-    let error = ManifestError::new(place, format!("it is not valid YAML: {}", visible(what)));
-    match what {
-        "found character that cannot start any token" => {
-            error.hint("indent with spaces, never with tabs; put a text that begins with @, ` or % in quotes")
-        }
-        "mapping values are not allowed in this context" => {
-            error.hint("put a text that has `: ` in it in quotes, and check the indentation")
-        }
-        _ => error,
-    }
 }
 
 /// The state of one reading.
