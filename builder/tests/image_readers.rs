@@ -315,6 +315,32 @@ fn all_readers_read_the_same_at_every_level() {
     }
 }
 
+/// An image has neither extended attributes nor, with them, file capabilities and access lists.
+#[test]
+fn extended_attributes_stay_behind() {
+    let scratch = TempDir::new().unwrap();
+    let (source, image) = (scratch.path().join("source"), scratch.path().join("image"));
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("file"), "text").unwrap();
+    let attributes = |folder: &Path| run(Command::new("getfattr").args(["-R", "-d", "-m", "-"]).arg(folder));
+    for name in ["file", "."] {
+        run(Command::new("setfattr").args(["-n", "user.note", "-v", "x"]).arg(source.join(name)));
+    }
+    assert!(!attributes(&source).is_empty());
+    write_checked(&source, &image, &options());
+    let out = |name: &str| scratch.path().join(name);
+    read_by_unsquashfs(&image, &out("unsquashfs"));
+    assert_eq!(run(Command::new("rdsquashfs").args(["-x", "/file"]).arg(&image)), b"", "rdsquashfs");
+    let mut read = vec!["unsquashfs"];
+    if is_root("extended_attributes_stay_behind") {
+        read_by_the_kernel(&image, &out("kernel"));
+        read.push("kernel");
+    }
+    for name in read {
+        assert_eq!(String::from_utf8_lossy(&attributes(&out(name))), "", "{name}");
+    }
+}
+
 #[test]
 fn equal_files_share_their_blocks_and_names_of_one_file_its_inode() {
     let scratch = TempDir::new().unwrap();
