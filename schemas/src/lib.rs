@@ -14,6 +14,7 @@
 //! | [`plan`] | what a launch will do, step by step |
 //! | [`state`] | what is installed, `state.json` |
 //! | [`tuf`] | what a store signs: metadata of The Update Framework |
+//! | [`store`] | what a store holds: packages, channels, catalog |
 //! | [`names`] | checked names, versions, revisions and hashes that the others are made of |
 //!
 //! Bytes from outside are bounded before they are parsed, and a parse error never panics.
@@ -30,6 +31,7 @@ pub mod package;
 pub mod plan;
 pub mod squashfs;
 pub mod state;
+pub mod store;
 pub mod system_calls;
 pub mod text;
 pub mod time;

@@ -19,7 +19,7 @@ pub struct NameError {
 }
 
 impl NameError {
-    fn new(what: &'static str, value: &str, rule: &'static str) -> Self {
+    pub(crate) fn new(what: &'static str, value: &str, rule: &'static str) -> Self {
         NameError { what, value: value.chars().take(64).collect(), rule }
     }
 }
@@ -237,6 +237,11 @@ impl Hash {
     }
 }
 
+/// A SHA-256 digest, written as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, std::hash::Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Sha256(pub [u8; 32]);
+
 /// An ed25519 public key, written as 64 hexadecimal digits. The key itself serves as its fingerprint: it is no longer
 /// than a hash of it would be, and nothing has to be looked up to check with it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -281,6 +286,7 @@ macro_rules! hex_text {
     };
 }
 hex_text!(Hash, "hash");
+hex_text!(Sha256, "SHA-256");
 hex_text!(PublicKey, "key fingerprint");
 
 impl PackageName {

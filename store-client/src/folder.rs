@@ -257,6 +257,16 @@ impl Folder {
         self.rename_with(name, target, target_name, RenameFlags::NOREPLACE)
     }
 
+    /// Renames within this folder, whether there was nothing of the new name; whether that stays, [`Folder::sync`] says.
+    pub fn rename_unsettled(&self, name: &str, target_name: &str) -> Result<bool, FileError> {
+        let flags = RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(&self.descriptor, name, &self.descriptor, target_name, flags) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(self.failed("put in place", OsStr::new(target_name), error)),
+        }
+    }
+
     fn rename_with(
         &self,
         name: &str,

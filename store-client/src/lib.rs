@@ -13,6 +13,7 @@
 //! | [`remove`] | and goes again |
 //! | [`recover`] | what a killed run left is put in order |
 //! | [`export`] | commands, desktop entries and icons outside the sandbox |
+//! | [`publish`] | a store is made and changed |
 //! | [`reader`] | what the caller has to read packages with |
 //! | [`tuf`] | what a store signs is checked, and nothing else believed |
 //! | [`version`] | which of two versions is older |
@@ -30,6 +31,7 @@ pub mod folders;
 pub mod install;
 pub mod installed;
 pub mod lock;
+pub mod publish;
 pub mod reader;
 pub mod recover;
 pub mod remove;

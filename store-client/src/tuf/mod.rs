@@ -20,6 +20,7 @@
 //! | module | |
 //! |---|---|
 //! | [`refresh`] | the four steps |
+//! | [`publisher`] | what whoever signs has to know beyond that |
 //! | [`search`] | from a target's path to the role that answers for it |
 //! | [`key`] | keys, signatures and thresholds |
 //! | [`stored`] | the folder |
@@ -37,6 +38,7 @@
 mod error;
 pub mod http;
 mod key;
+mod publisher;
 mod refresh;
 mod search;
 mod stored;
@@ -134,6 +136,8 @@ pub struct Client<'a> {
     limits: Limits,
     now: u64,
     trusted: Option<Trusted>,
+    /// Whether dates count.
+    dates: bool,
 }
 
 /// What a refresh has found.
@@ -141,6 +145,8 @@ struct Trusted {
     /// What dates are compared with, in seconds since 1970.
     start: u64,
     root: Metadata<Root>,
+    /// Its version, and until when it is good, in seconds since 1970.
+    timestamp: (u64, u64),
     snapshot: Metadata<Snapshot>,
     targets: Metadata<Targets>,
     /// Delegated roles, as far as they were needed.
@@ -178,7 +184,8 @@ impl<'a> Client<'a> {
         now: u64,
         limits: Limits,
     ) -> Result<Client<'a>, TufError> {
-        let client = Client { stored: Stored::open(folder)?, transport, limits, now, trusted: None };
+        let client =
+            Client { stored: Stored::open(folder)?, transport, limits, now, trusted: None, dates: true };
         client.begin(trusted_root)?;
         Ok(client)
     }

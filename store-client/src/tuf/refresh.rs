@@ -47,7 +47,19 @@ impl Client<'_> {
         let source = Source::Store { lock: &lock, start, root: &root };
         let targets = self.role("targets", keys, meta, source)?;
         self.stored.keep_only(&lock, &files_of(&snapshot))?;
-        Ok((Trusted { start, root, snapshot, targets, roles: BTreeMap::new(), online: true }, warnings))
+        let of_timestamp = (timestamp.version, timestamp.expires);
+        Ok((
+            Trusted {
+                start,
+                root,
+                timestamp: of_timestamp,
+                snapshot,
+                targets,
+                roles: BTreeMap::new(),
+                online: true,
+            },
+            warnings,
+        ))
     }
 
     /// All that the folder has, if it belongs together.
@@ -69,11 +81,26 @@ impl Client<'_> {
         warn_of_date("timestamp", &timestamp, start, &mut warnings);
         warn_of_date("snapshot", &snapshot, start, &mut warnings);
         warn_of_date("targets", &targets, start, &mut warnings);
-        Ok((Trusted { start, root, snapshot, targets, roles: BTreeMap::new(), online: false }, warnings))
+        let of_timestamp = (timestamp.version, timestamp.expires);
+        Ok((
+            Trusted {
+                start,
+                root,
+                timestamp: of_timestamp,
+                snapshot,
+                targets,
+                roles: BTreeMap::new(),
+                online: false,
+            },
+            warnings,
+        ))
     }
 
     /// What dates are compared with; see the module's header.
     fn start_time(&self) -> Result<(u64, Vec<Warning>), TufError> {
+        if !self.dates {
+            return Ok((0, Vec::new()));
+        }
         let bytes = self.stored.read("timestamp", self.limits.timestamp_length)?;
         let timestamp = bytes.and_then(|bytes| Metadata::<Timestamp>::parse(&bytes).ok());
         let last = match (self.stored.checked_at()?, timestamp) {
@@ -157,7 +184,9 @@ impl Client<'_> {
         if is_new {
             self.stored.write(lock, "timestamp", &bytes)?;
         }
-        self.stored.set_checked_at(lock, start)?;
+        if self.dates {
+            self.stored.set_checked_at(lock, start)?;
+        }
         Ok(newest)
     }
 

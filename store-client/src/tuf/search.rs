@@ -20,10 +20,10 @@ pub(super) struct Role {
 }
 
 /// A role that is still to be asked.
-struct Next {
-    name: String,
+pub(super) struct Next {
+    pub name: String,
     /// Who says so.
-    delegator: String,
+    pub delegator: String,
 }
 
 impl Client<'_> {
@@ -65,7 +65,7 @@ impl Client<'_> {
     }
 
     /// Has a role's metadata among those that are trusted, and right by the keys that its delegator gives it.
-    fn read_role(&self, trusted: &mut Trusted, next: &Next, target: &str) -> Result<(), TufError> {
+    pub(super) fn read_role(&self, trusted: &mut Trusted, next: &Next, target: &str) -> Result<(), TufError> {
         let keys = trusted.keys_of(next)?;
         if let Some(role) = trusted.roles.get(&next.name) {
             return keys.check(&next.name, &role.metadata);
@@ -85,7 +85,7 @@ impl Client<'_> {
 
 impl Trusted {
     /// What a role says that was read; of the top-level role where it was not.
-    fn metadata(&self, name: &str) -> &Metadata<Targets> {
+    pub(super) fn metadata(&self, name: &str) -> &Metadata<Targets> {
         self.roles.get(name).map_or(&self.targets, |role| &role.metadata)
     }
 
