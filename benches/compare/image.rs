@@ -140,7 +140,7 @@ fn again(place: &Place, tree: &Tree, rounds: usize) -> Vec<Verdict> {
 }
 
 /// The file in the middle of the tree's list.
-fn middle_file(tree: &Tree) -> PathBuf {
+pub fn middle_file(tree: &Tree) -> PathBuf {
     let list = fs::read_to_string(tree.list()).expect("the list of files");
     let lines: Vec<&str> = list.lines().collect();
     lines[lines.len() / 2].into()

@@ -8,6 +8,7 @@
 //!   base       start of a trivial app on a base, at /app and merged: beside the host's /usr
 //!   sandbox    what the sandbox costs beyond its namespaces
 //!   build      build of the tree: beside mksquashfs
+//!   rebuild    build of the tree after one changed file: beside one that begins with nothing
 //!   image      both of the following
 //!   image-tree      writing the tree's image at two levels, and again after a change: beside mksquashfs
 //!   image-million   writing the image of a million small files: beside mksquashfs
@@ -39,6 +40,7 @@ mod image;
 mod mount;
 mod place;
 mod probe;
+mod rebuild;
 mod rows;
 mod sandbox;
 mod start;
@@ -59,6 +61,7 @@ const TOPICS: &[&str] = &[
     "base",
     "sandbox",
     "build",
+    "rebuild",
     "image-tree",
     "image-million",
     "walk",
@@ -158,6 +161,7 @@ fn measure(topic: &str, bench: &Bench<'_>, rounds: Option<usize>) -> Vec<Verdict
     let few = rounds.unwrap_or(5);
     match topic {
         "build" => build::build(bench.place, bench.tree, rounds.unwrap_or(3)),
+        "rebuild" => rebuild::rebuild(bench.place, bench.tree, rounds.unwrap_or(3)),
         "image-tree" => image::tree(bench.place, bench.tree, rounds.unwrap_or(3)),
         "image-million" => image::million(bench.place, rounds.unwrap_or(3)),
         "walk" => mount::walk(bench, few),

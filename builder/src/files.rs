@@ -13,10 +13,12 @@ use walkdir::WalkDir;
 
 mod copy;
 mod plain;
+mod refresh;
 
 pub(crate) use copy::{Placer, Transfer, transfer_tree};
 use plain::Place;
 pub(crate) use plain::open_file;
+pub(crate) use refresh::{is_another_name, prune, refresh_tree};
 
 /// What the file system refused.
 #[derive(Debug, thiserror::Error)]
@@ -177,6 +179,9 @@ pub(crate) fn settle_tree(root: &Path, seconds: u32) -> Result<(), FileError> {
         let mode = if metadata.is_dir() || metadata.mode() & 0o111 != 0 { 0o755 } else { 0o644 };
         if metadata.mode() & 0o7777 != mode {
             set_mode(&path, mode)?;
+        }
+        if metadata.modified().is_ok_and(|there| there == time) {
+            continue;
         }
         let opened = plain::open(&path, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK);
         let set = opened.and_then(|opened| fs::File::from(opened).set_modified(time));

@@ -3,8 +3,10 @@
 mod common;
 mod workshop;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -258,6 +260,79 @@ fn each_change_runs_the_steps_that_read_it_and_no_others() {
         assert_eq!(prime(&shop), prime(&fresh(&shop)), "{what}");
         assert!(built(&shop).ran.is_empty(), "{what}: twice");
     }
+}
+
+/// Which file each path is, and what is to be told of it.
+fn files(root: &Path) -> BTreeMap<String, (u64, i64, u32)> {
+    let entries = walkdir::WalkDir::new(root).min_depth(1).into_iter().map(Result::unwrap);
+    entries
+        .map(|entry| {
+            let name = entry.path().strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            let metadata = entry.metadata().unwrap();
+            (name, (metadata.ino(), metadata.mtime(), metadata.mode()))
+        })
+        .collect()
+}
+
+#[test]
+fn what_has_not_changed_is_not_written_again_and_what_is_wrong_there_is() {
+    let shop =
+        Workshop::new("  a: {plugin: dump, source: a, stage: [-docs]}\n  b: {plugin: dump, source: b}\n");
+    shop.write("a/one", "1").write("a/two", "2").write("a/sub/three", "3").write("a/docs/x", "x");
+    shop.write("b/four", "4").write("b/sub/five", "5");
+    built(&shop);
+    let trees = ["parts/a/src", "parts/a/build", "parts/a/install", "stage", "prime"];
+    let told = || trees.map(|tree| files(&shop.path(&format!(".pack/{tree}"))));
+    let before = told();
+    shop.write("a/one", "other");
+    assert_eq!(built(&shop).ran, ["pull a", "build a", "stage a", "prime a"]);
+    let fresh_shop = fresh(&shop);
+    for (tree, (before, after)) in trees.iter().zip(before.iter().zip(&told())) {
+        let changed: Vec<&String> =
+            after.iter().filter(|(path, told)| before[*path].0 != told.0).map(|(path, _)| path).collect();
+        assert_eq!(
+            changed.iter().filter(|path| !path.contains("four") && !path.contains("five")).count(),
+            1,
+            "{tree}: {changed:?}"
+        );
+        // Times and modes are those of a build that begins with nothing, too.
+        let clean = files(&fresh_shop.path(&format!(".pack/{tree}")));
+        let told = |files: &BTreeMap<String, (u64, i64, u32)>| -> Vec<(String, i64, u32)> {
+            let is_settled = |path: &str| {
+                *tree == "parts/a/src" || !fresh_shop.path(&format!(".pack/{tree}/{path}")).is_dir()
+            };
+            files
+                .iter()
+                .map(|(path, (_, time, mode))| {
+                    (path.clone(), if is_settled(path) { *time } else { 0 }, *mode)
+                })
+                .collect()
+        };
+        assert_eq!(told(after), told(&clean), "{tree}");
+    }
+    // Whatever has got into the trees meanwhile is gone after the next change.
+    let work = |path: &str| shop.path(&format!(".pack/{path}"));
+    fs::remove_file(work("parts/a/src/two")).unwrap();
+    fs::write(work("parts/a/src/two"), "foreign").unwrap();
+    fs::write(work("parts/a/build/sub/more"), "foreign").unwrap();
+    fs::remove_file(work("parts/a/install/sub/three")).unwrap();
+    symlink("/etc/passwd", work("parts/a/install/sub/three")).unwrap();
+    fs::write(work("stage/stray"), "foreign").unwrap();
+    fs::remove_dir_all(work("prime/sub")).unwrap();
+    symlink(shop.path("a"), work("prime/sub")).unwrap();
+    shop.write("a/one", "another");
+    built(&shop);
+    assert_eq!(tree(&work("prime")), tree(&fresh(&shop).path(".pack/prime")));
+    assert_eq!(tree(&work("stage")), tree(&fresh(&shop).path(".pack/stage")));
+    assert!(shop.path("a/sub/three").is_file(), "the source is as it was");
+    // A collision names who brings what, whichever of the two was there before.
+    shop.write("b/one", "of b");
+    let (part, step, error) = shop.refused();
+    assert_eq!((part.as_str(), step), ("b", Step::Stage));
+    assert!(matches!(error, StepError::Collision { other: Some(other), .. } if other.as_str() == "a"));
+    fs::remove_file(shop.path("b/one")).unwrap();
+    built(&shop);
+    assert_eq!(tree(&work("prime")), tree(&fresh(&shop).path(".pack/prime")));
 }
 
 #[test]

@@ -5,16 +5,18 @@
 //! anything else                      the folder is emptied, and all are put in anew, in their order
 //! ```
 //!
+//! Emptying may leave what would be put in again at once ([`Expected`](super::share::Expected)).
+//!
 //! The record beside the folder is there only while the folder is whole. Nobody looks whether it outlived a crash of the
 //! machine: in another boot it counts as missing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pack_schemas::names::{Hash, Name};
 use pack_schemas::package::canonical_json;
 
 use super::record::{Labels, Record, remove_file};
-use crate::files::{self, FileError};
+use crate::files::FileError;
 
 /// A part in the folder, and what it brought.
 pub(super) type Placed = (Name, Hash);
@@ -52,14 +54,25 @@ impl Composition {
         holds
     }
 
-    /// Prepares the folder to become what is wanted, and returns how many of the parts are there already.
-    pub fn begin(&mut self, wanted: &[Placed], basis: Hash) -> Result<usize, FileError> {
+    /// Whether what is wanted comes beside what is there.
+    pub fn goes_on(&self, wanted: &[Placed], basis: Hash) -> bool {
+        self.basis == basis && self.placed.as_ref().is_some_and(|placed| wanted.starts_with(placed))
+    }
+
+    /// Prepares the folder to become what is wanted, and returns how many of the parts are there already. `empty` takes away
+    /// what earlier builds left.
+    pub fn begin<E: From<FileError>>(
+        &mut self,
+        wanted: &[Placed],
+        basis: Hash,
+        empty: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<usize, E> {
         self.complete = None;
         remove_file(&self.record)?;
-        let kept = match &self.placed {
-            Some(placed) if self.basis == basis && wanted.starts_with(placed) => placed.len(),
-            _ => {
-                files::renew_folder(&self.folder)?;
+        let kept = match self.placed.as_ref().filter(|_| self.goes_on(wanted, basis)) {
+            Some(placed) => placed.len(),
+            None => {
+                empty(&self.folder)?;
                 0
             }
         };
@@ -93,6 +106,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::files;
 
     fn placed(names: &str) -> Vec<Placed> {
         names.split_whitespace().map(|name| (name.parse().unwrap(), Hash::of(name.as_bytes()))).collect()
@@ -105,7 +119,7 @@ mod tests {
         let basis = Hash([0; 32]);
         let mut stage = open();
         let put = |stage: &mut Composition, wanted: &[Placed], basis| {
-            let kept = stage.begin(wanted, basis).unwrap();
+            let kept = stage.begin(wanted, basis, files::renew_folder).unwrap();
             assert!(!folder.path().join("stage.json").exists());
             for (part, hash) in &wanted[kept..] {
                 fs::write(stage.folder.join(part.as_str()), "").unwrap();

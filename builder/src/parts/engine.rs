@@ -8,10 +8,10 @@
 //! Stage and prime are folders that the parts share. They are brought up to date when something is to look at them: a build
 //! with commands (which finds in the stage the parts that it comes after and no others), a later part, the end.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
 
-use pack_schemas::manifest::{PackageType, Part, Plugin};
+use pack_schemas::manifest::{PackageType, Part, Plugin, SourceType};
 use pack_schemas::names::{Hash, Name};
 
 use super::compose::{self, Composition, Placed};
@@ -21,10 +21,10 @@ use super::job::{self, Setting};
 use super::plan::needed;
 use super::record::{self, Labels, Record, Why};
 use super::roots::{self, PartRoot, PartRoots, has_root};
-use super::share::{self, Owners};
+use super::share::{self, Expected, Owners};
 use super::state::{self, Packages};
 use super::{Action, Built, PartsError, Progress, Request, Step, StepError};
-use super::{build_part, plan, pull, run_or, script_of};
+use super::{build_part, installs_links, only_links, plan, pull, run_or, script_of};
 use crate::assemble::DEFAULT_EPOCH;
 use crate::debian::{self, ResolvedFile, StagedPackage};
 use crate::files::{self, FileError, Placer, Transfer};
@@ -91,10 +91,10 @@ impl<'a> Build<'a> {
             self.perform(action, (at, plan.len()), progress)?;
         }
         if self.request.until >= Step::Stage {
-            self.compose_stage(&self.stage_order.clone(), progress)?;
+            self.compose_stage(&self.stage_order.clone(), None, progress)?;
         }
         if self.request.until >= Step::Prime {
-            self.compose_prime(&self.prime_order(), progress)?;
+            self.compose_prime(&self.prime_order(), None, progress)?;
         }
         let (fetched, locks) = self.origins();
         let of = |choose: fn(Packages) -> Vec<StagedPackage>| {
@@ -203,7 +203,7 @@ impl<'a> Build<'a> {
     fn inputs(&self, setting: &Setting<'_>, step: Step) -> Result<Inputs, StepError> {
         let name = setting.name;
         let mut inputs = match step {
-            Step::Pull => Inputs::of_pull(setting)?,
+            Step::Pull => Inputs::of_pull(setting, None)?,
             Step::Build => Inputs::of_build(setting, self.made_by(name, Step::Pull))?,
             Step::Stage => Inputs::of_stage(setting, self.made_by(name, Step::Build))?,
             Step::Prime => Inputs::of_prime(setting, self.made_by(name, Step::Stage))?,
@@ -251,7 +251,7 @@ impl<'a> Build<'a> {
         &mut self,
         setting: &Setting<'_>,
         step: Step,
-        path: &std::path::Path,
+        path: &Path,
     ) -> Result<Option<Record>, StepError> {
         let Some(record) = Record::load(path) else { return Ok(None) };
         let trees = trees_of(step, setting.folders);
@@ -384,17 +384,19 @@ impl<'a> Build<'a> {
         let temporary = setting.folders.temporary();
         job::renew(&temporary).map_err(|error| failed(error.into()))?;
         if step == Step::Build && inputs.has_commands() {
-            self.compose_stage(&self.needed(setting.name), progress)?;
+            self.compose_stage(&self.needed(setting.name), None, progress)?;
         }
         let record = match step {
             Step::Pull => self.run_pull(setting, inputs, progress).map_err(failed)?,
             Step::Build => self.run_build(setting, inputs, root, progress).map_err(failed)?,
             Step::Stage => {
-                self.compose_stage(&before(&self.stage_order, setting.name), progress)?;
+                let earlier = before(&self.stage_order, setting.name);
+                self.compose_stage(&earlier, Some(setting.name), progress)?;
                 self.run_stage(setting, inputs).map_err(failed)?
             }
             Step::Prime => {
-                self.compose_prime(&before(&self.prime_order(), setting.name), progress)?;
+                let earlier = before(&self.prime_order(), setting.name);
+                self.compose_prime(&earlier, Some(setting.name), progress)?;
                 self.run_prime(setting, inputs).map_err(failed)?
             }
         };
@@ -410,21 +412,31 @@ impl<'a> Build<'a> {
         progress: &mut dyn Progress,
     ) -> Result<Record, StepError> {
         let folders = setting.folders;
+        // A copy of a folder is brought up to date; whatever else pull does begins with nothing.
+        let is_copy = setting.part.override_pull.is_none()
+            && matches!(setting.part.source_kind(), Some(SourceType::Local));
         for _ in 0..PULLS_MOST {
-            renew(folders, Step::Pull, &[folders.source(), folders.fetched()])?;
-            pull(setting, progress)?;
-            for tree in [folders.source(), folders.fetched()] {
-                files::settle_tree(&tree, DEFAULT_EPOCH)?;
+            let (source, fetched) = (folders.source(), folders.fetched());
+            let (emptied, same) = match is_copy {
+                true => (vec![fetched.clone()], same_files(setting, &before)),
+                false => (vec![source.clone(), fetched.clone()], HashSet::new()),
+            };
+            renew(folders, Step::Pull, &emptied)?;
+            pull(setting, &same, progress)?;
+            for tree in [&source, &fetched] {
+                files::settle_tree(tree, DEFAULT_EPOCH)?;
             }
+            let pulled = inputs::made(&source, setting)?;
+            // What was copied is what had been read, and nothing has to be read again to know that.
+            let known = before.trees.get("src").filter(|tree| is_copy && **tree == pulled).cloned();
             // The commands of the plugin depend on what has been fetched.
-            let after = Inputs::of_pull(setting)?;
+            let after = Inputs::of_pull(setting, known)?;
             let same = |label: &str| before.labels.get(label) == after.labels.get(label);
             if !(same("src") && same("project")) {
                 before = after;
                 continue;
             }
-            let key = (setting.name.clone(), Step::Pull);
-            self.trees.insert(key, inputs::made(&folders.source(), setting)?);
+            self.trees.insert((setting.name.clone(), Step::Pull), pulled);
             save_trees(setting, Step::Pull, &after)?;
             let fetched = inputs::made(&folders.fetched(), setting)?.hash();
             let source = self.tree(setting, Step::Pull)?.hash();
@@ -442,7 +454,12 @@ impl<'a> Build<'a> {
         progress: &mut dyn Progress,
     ) -> Result<Record, StepError> {
         let folders = setting.folders;
-        renew(folders, Step::Build, &[folders.build(), folders.install()])?;
+        // Trees of further names are brought up to date.
+        let emptied = [
+            (!only_links(setting.part)).then(|| folders.build()),
+            (!installs_links(setting.part)).then(|| folders.install()),
+        ];
+        renew(folders, Step::Build, &emptied.into_iter().flatten().collect::<Vec<_>>())?;
         let mut made = Labels::new();
         let mut packages = Packages { staged: Vec::new(), built_with: root.packages() };
         if !setting.part.stage_packages.is_empty() {
@@ -467,7 +484,7 @@ impl<'a> Build<'a> {
 
     fn run_stage(&mut self, setting: &Setting<'_>, inputs: Inputs) -> Result<Record, StepError> {
         let wanted = self.placed(&before(&self.stage_order, setting.name), Step::Stage);
-        self.stage.begin(&wanted, NO_BASIS)?;
+        self.stage.begin(&wanted, NO_BASIS, files::renew_folder)?;
         self.place_in_stage(setting)?;
         let mut made = Labels::new();
         let staged = match &setting.part.override_stage {
@@ -492,7 +509,7 @@ impl<'a> Build<'a> {
     fn run_prime(&mut self, setting: &Setting<'_>, inputs: Inputs) -> Result<Record, StepError> {
         let primed = hash_labels(&inputs.labels);
         let wanted = self.placed(&before(&self.prime_order(), setting.name), Step::Prime);
-        self.prime.begin(&wanted, self.prime_basis())?;
+        self.prime.begin(&wanted, self.prime_basis(), files::renew_folder)?;
         self.place_in_prime(setting)?;
         self.prime.add(setting.name.clone(), primed);
         self.prime.finish()?;
@@ -509,13 +526,22 @@ impl<'a> Build<'a> {
         compose::key(&self.placed(&self.stage_order, Step::Stage), NO_BASIS)
     }
 
-    /// Brings into the stage these parts, and no others.
-    fn compose_stage(&mut self, parts: &[Name], progress: &mut dyn Progress) -> Result<(), PartsError> {
+    /// Brings into the stage these parts, and no others; `next` comes to them before anybody looks.
+    fn compose_stage(
+        &mut self,
+        parts: &[Name],
+        next: Option<&Name>,
+        progress: &mut dyn Progress,
+    ) -> Result<(), PartsError> {
         let wanted = self.placed(parts, Step::Stage);
         if self.stage.holds(&wanted, NO_BASIS) {
             return Ok(());
         }
-        let kept = self.stage.begin(&wanted, NO_BASIS)?;
+        let expected = match self.stage.goes_on(&wanted, NO_BASIS) {
+            true => None,
+            false => self.expected_in_stage(parts.iter().chain(next)),
+        };
+        let kept = self.stage.begin(&wanted, NO_BASIS, |folder| empty(folder, expected))?;
         if kept == 0 {
             self.owners.forget();
         }
@@ -526,19 +552,57 @@ impl<'a> Build<'a> {
         Ok(self.stage.finish()?)
     }
 
-    /// Brings into the prime folder these parts, and no others.
-    fn compose_prime(&mut self, parts: &[Name], progress: &mut dyn Progress) -> Result<(), PartsError> {
+    /// Brings into the prime folder these parts, and no others; `next` comes to them before anybody looks.
+    fn compose_prime(
+        &mut self,
+        parts: &[Name],
+        next: Option<&Name>,
+        progress: &mut dyn Progress,
+    ) -> Result<(), PartsError> {
         let (wanted, basis) = (self.placed(parts, Step::Prime), self.prime_basis());
         if self.prime.holds(&wanted, basis) {
             return Ok(());
         }
-        self.compose_stage(&self.stage_order.clone(), progress)?;
-        let kept = self.prime.begin(&wanted, basis)?;
+        self.compose_stage(&self.stage_order.clone(), None, progress)?;
+        let expected = match self.prime.goes_on(&wanted, basis) {
+            true => None,
+            false => self.expected_in_prime(parts.iter().chain(next)),
+        };
+        let kept = self.prime.begin(&wanted, basis, |folder| empty(folder, expected))?;
         for (part, brought) in wanted.into_iter().skip(kept) {
             self.again(&part, Step::Prime, progress, Build::place_in_prime)?;
             self.prime.add(part, brought);
         }
         Ok(self.prime.finish()?)
+    }
+
+    /// What the stage will hold of these parts; nothing where that is not known before.
+    fn expected_in_stage<'b>(&self, parts: impl Iterator<Item = &'b Name>) -> Option<Expected> {
+        let manifest = self.request.project.manifest();
+        if manifest.parts.values().any(|part| part.override_stage.is_some()) {
+            return None;
+        }
+        let mut expected = Expected::default();
+        for name in parts {
+            let (rules, install) = (&manifest.parts.get(name)?.stage, self.work.part(name).install());
+            expected.stage(rules, &install).ok()?;
+        }
+        Some(expected)
+    }
+
+    /// What the prime folder will hold of these parts; nothing where that is not known before.
+    fn expected_in_prime<'b>(&mut self, parts: impl Iterator<Item = &'b Name>) -> Option<Expected> {
+        let manifest = self.request.project.manifest();
+        if manifest.parts.values().any(|part| part.override_prime.is_some()) {
+            return None;
+        }
+        self.know_owners().ok()?;
+        let mut expected = Expected::default();
+        for name in parts {
+            let rules = &manifest.parts.get(name)?.prime;
+            expected.prime(&self.owners, name, rules, &self.work.stage()).ok()?;
+        }
+        Some(expected)
     }
 
     /// Does once more what a complete step of a part did in a shared folder.
@@ -653,6 +717,21 @@ fn hash_labels(labels: &Labels) -> Hash {
 fn hash_packages(mut files: Vec<String>) -> Hash {
     files.sort();
     Hash::of(files.join("\n").as_bytes())
+}
+
+/// Empties a folder that parts come together in, but for what is expected there.
+fn empty(folder: &Path, expected: Option<Expected>) -> Result<(), FileError> {
+    match expected {
+        Some(expected) => expected.keep_in(folder),
+        None => files::renew_folder(folder),
+    }
+}
+
+/// Files that an earlier build has left of the source of a part and that are as they are there now. Where what it has left
+/// cannot be read, there are none.
+fn same_files(setting: &Setting<'_>, inputs: &Inputs) -> HashSet<PathBuf> {
+    let there = inputs::made(&setting.folders.source(), setting).unwrap_or_default();
+    inputs.trees.get("src").map(|source| source.files_same_in(&there)).unwrap_or_default()
 }
 
 /// Empties what a step begins with: its folders, the HOME of its commands, and its log.

@@ -8,7 +8,7 @@
 //! tree    BLAKE3 of its entries, every folder before its content, names in the order of their bytes
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::num::NonZeroUsize;
@@ -65,6 +65,15 @@ impl Listing {
         Ok(Listing {
             nodes: nodes.map(|(entry, (kind, hash))| Node { path: entry.path, kind, hash }).collect(),
         })
+    }
+
+    /// Paths of files, no further names of others among them, that are the same in another tree.
+    pub fn files_same_in(&self, other: &Listing) -> HashSet<PathBuf> {
+        let there: HashMap<&Path, &Node> =
+            other.nodes.iter().map(|node| (node.path.as_path(), node)).collect();
+        let is_same =
+            |node: &&Node| matches!(node.kind, b'r' | b'x') && there.get(node.path.as_path()) == Some(node);
+        self.nodes.iter().filter(is_same).map(|node| node.path.clone()).collect()
     }
 
     /// Stands for all of it.

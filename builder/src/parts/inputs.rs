@@ -71,11 +71,14 @@ const SOURCE_KEYS: [&str; 8] = [
 const PATH_MOST: u64 = 4096;
 
 impl Inputs {
-    /// What pull reads.
-    pub fn of_pull(setting: &Setting<'_>) -> Result<Inputs, StepError> {
+    /// What pull reads; of the source what is known of it already, where it is.
+    pub fn of_pull(setting: &Setting<'_>, source: Option<Listing>) -> Result<Inputs, StepError> {
         let mut inputs = Inputs::default();
         inputs.add_keys(setting, &SOURCE_KEYS);
-        inputs.add_source(setting)?;
+        match source {
+            Some(tree) => inputs.add_tree("src", tree),
+            None => inputs.add_source(setting)?,
+        }
         let recipe = symbolic_recipe(setting);
         inputs.add("plugin", format!("{:?}", recipe.pull));
         let has_commands = recipe.pull.as_ref().is_ok_and(|commands| !commands.is_empty());

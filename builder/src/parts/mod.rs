@@ -13,10 +13,10 @@
 //! stage-packages are unpacked into `install` and `src` is copied to `build`; after it, `organize` applies, then `permissions`.
 //!
 //! What a step reads is hashed (`inputs.rs`), and written down with what it made when it is complete (`record.rs`). It runs
-//! again when any of that has changed, in folders that it empties first, and so leaves the same as in a project that was
-//! never built; equal results end the chain there. `engine.rs` is the walk.
+//! again when any of that has changed, in folders that it empties first (or brings to what they would hold then, by comparing:
+//! `files/refresh.rs`), and so leaves the same as in a project that was never built; equal results end the chain there. `engine.rs` is the walk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -125,12 +125,16 @@ pub fn build(
     engine::Build::begin(request, lock)?.walk(progress)
 }
 
-/// Fetches the source.
-fn pull(setting: &Setting<'_>, progress: &mut dyn Progress) -> Result<(), StepError> {
+/// Fetches the source. `same` is what an earlier build has left of it that is right; of an empty folder nothing.
+fn pull(
+    setting: &Setting<'_>,
+    same: &HashSet<PathBuf>,
+    progress: &mut dyn Progress,
+) -> Result<(), StepError> {
     let target = setting.folders.source();
     state::write_fetched(setting.folders, None)?;
     let default = || {
-        let fetched = fetch(setting, &target, progress)?;
+        let fetched = fetch(setting, &target, same, progress)?;
         state::write_fetched(setting.folders, fetched.as_ref())?;
         let folder = sources::inner_folder(setting.part, &target)?;
         let recipe = recipe(setting, &folder)?;
@@ -145,10 +149,11 @@ fn pull(setting: &Setting<'_>, progress: &mut dyn Progress) -> Result<(), StepEr
 fn build_part(setting: &Setting<'_>) -> Result<(), StepError> {
     let Setting { part, folders, .. } = setting;
     let (source, build, install) = (folders.source(), folders.build(), folders.install());
-    // Commands may write into files of the build folder, and those of the source are to stay as they are.
-    let is_changed = part.override_build.is_some() || part.plugin != Plugin::Dump;
-    let how = if is_changed { Transfer::Copy } else { Transfer::Link };
-    files::transfer_tree(&source, &build, how, |_| true)?;
+    let how = if only_links(part) { Transfer::Link } else { Transfer::Copy };
+    match how {
+        Transfer::Link => files::refresh_tree(&source, &build, how, |_| true, |_| false)?,
+        _ => files::transfer_tree(&source, &build, how, |_| true)?,
+    }
     let folder = sources::inner_folder(part, &build)?;
     let default = || {
         // A script may have put a link there.
@@ -157,15 +162,33 @@ fn build_part(setting: &Setting<'_>) -> Result<(), StepError> {
         let commands = recipe.build?;
         check_tools(setting, &recipe.tools)?;
         if recipe.copies_source {
+            let is_wanted = |path: &Path| path != Path::new(".git");
             // The mode of a file is that of all its names.
             let how = if part.permissions.is_empty() { how } else { Transfer::Copy };
-            files::transfer_tree(&folder, &install, how, |path| path != Path::new(".git"))?;
+            match installs_links(part) {
+                true => files::refresh_tree(&folder, &install, how, is_wanted, |_| false)?,
+                false => files::transfer_tree(&folder, &install, how, is_wanted)?,
+            }
         }
         commands.iter().try_for_each(|job| job::run(setting, Step::Build, job, &folder))
     };
     run_or(setting, Step::Build, &part.override_build, &folder, default)?;
     organize::organize(&install, &part.organize)?;
     permissions::apply(&install, &part.permissions)
+}
+
+/// Whether the build folder holds nothing but further names of the source's files: commands may write into files of the
+/// build folder, and those of the source are to stay as they are.
+fn only_links(part: &Part) -> bool {
+    part.override_build.is_none() && part.plugin == Plugin::Dump
+}
+
+/// Whether that is all that the part installs, too.
+fn installs_links(part: &Part) -> bool {
+    only_links(part)
+        && part.stage_packages.is_empty()
+        && part.organize.is_empty()
+        && part.permissions.is_empty()
 }
 
 /// The script in place of a step.
@@ -190,6 +213,7 @@ fn within(part: &Part, folder: &Path) -> PathBuf {
 fn fetch(
     setting: &Setting<'_>,
     target: &Path,
+    same: &HashSet<PathBuf>,
     progress: &mut dyn Progress,
 ) -> Result<Option<Fetched>, StepError> {
     let Setting { request, part, .. } = setting;
@@ -198,6 +222,7 @@ fn fetch(
         part,
         cache: request.sources,
         environment: request.environment,
+        same,
         patience: sources::PATIENCE,
     };
     let fetched = sources::fetch(&wanted, target, &mut |bytes, of| progress.source(bytes, of))?;

@@ -4,10 +4,11 @@
 //! same content; anything else is a collision. Files are further names of those that the part installed (hard links),
 //! unless a script works on the folder that they come into: what a part installed stays as it is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use pack_schemas::names::Name;
@@ -53,10 +54,14 @@ impl Owners {
 
     /// Counts paths as a part's.
     pub fn claim(&mut self, part: &Name, paths: impl IntoIterator<Item = PathBuf>) {
+        let mut folder = PathBuf::new();
         for path in paths {
-            for folder in path.ancestors() {
-                self.paths.entry(folder.to_path_buf()).or_default().insert(part.clone());
+            // Most are in the folder that the one before is in.
+            let is_beside = path.parent() == Some(&folder) && folder != Path::new("");
+            for path in path.ancestors().take(if is_beside { 1 } else { usize::MAX }) {
+                self.paths.entry(path.to_path_buf()).or_default().insert(part.clone());
             }
+            folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
         }
         self.known.insert(part.clone());
     }
@@ -78,11 +83,13 @@ impl Owners {
         if install.join(documents::FOLDER).symlink_metadata().is_ok() {
             return Err(StepError::Reserved);
         }
+        let mut placed = Vec::new();
+        let mut folder = None;
         for entry in files::list(install, |_| true)?.iter().filter(|entry| fileset.chooses(&entry.path)) {
-            self.place(part, entry, install, stage, Shared::Stage)?;
-            self.claim(part, [entry.path.clone()]);
+            self.place(part, entry, &mut folder, (install, stage), Shared::Stage)?;
+            placed.push(entry.path.clone());
         }
-        self.known.insert(part.clone());
+        self.claim(part, placed);
         Ok(())
     }
 
@@ -104,41 +111,51 @@ impl Owners {
         prime: &Path,
     ) -> Result<(), StepError> {
         let fileset = Fileset::new(rules)?;
+        let mut folder = None;
         for entry in files::list(stage, |_| true)? {
             let is_owned = self.paths.get(&entry.path).is_some_and(|owners| owners.contains(part));
             if is_owned && fileset.chooses(&entry.path) {
-                self.place(part, &entry, stage, prime, Shared::Prime)?;
+                self.place(part, &entry, &mut folder, (stage, prime), Shared::Prime)?;
             }
         }
         Ok(())
     }
 
+    /// Puts something from one tree into another. `folder` is the one that it was last done in.
     fn place(
         &mut self,
         part: &Name,
         entry: &Entry,
-        from: &Path,
-        to: &Path,
+        folder: &mut Option<PathBuf>,
+        (from, to): (&Path, &Path),
         shared: Shared,
     ) -> Result<(), StepError> {
         // What is chosen may stand in folders that are not.
-        let mut parents: Vec<&Path> = entry.path.ancestors().skip(1).collect();
-        parents.pop();
-        for parent in parents.into_iter().rev() {
-            self.place_folder(part, parent, to)?;
+        if folder.as_deref() != entry.path.parent() {
+            let mut parents: Vec<&Path> = entry.path.ancestors().skip(1).collect();
+            parents.pop();
+            for parent in parents.into_iter().rev() {
+                self.place_folder(part, parent, to)?;
+            }
+            *folder = entry.path.parent().map(Path::to_path_buf);
         }
         if entry.metadata.is_dir() {
             return self.place_folder(part, &entry.path, to);
         }
         let (source, target) = (from.join(&entry.path), to.join(&entry.path));
-        if target.symlink_metadata().is_err() {
+        let Ok(there) = target.symlink_metadata() else {
             let placer = match shared {
                 Shared::Stage => &mut self.stage,
                 Shared::Prime => &mut self.prime,
             };
-            placer.put(&source, &target, &entry.metadata)?;
-        } else if let Some(difference) = files::difference(&source, &target)? {
-            return Err(match target.is_dir() && !target.is_symlink() {
+            return Ok(placer.put(&source, &target, &entry.metadata)?);
+        };
+        let is_same_file = (there.dev(), there.ino()) == (entry.metadata.dev(), entry.metadata.ino());
+        if is_same_file {
+            return Ok(());
+        }
+        if let Some(difference) = files::difference(&source, &target)? {
+            return Err(match there.is_dir() {
                 true => self.beside_link(part, &entry.path, &source, Comes::Link),
                 false => self.collision(part, &entry.path, difference),
             });
@@ -180,6 +197,58 @@ impl Owners {
 enum Comes {
     Folder,
     Link,
+}
+
+/// What one of the folders will hold in the end, where no script works on it: for every path what comes there first.
+#[derive(Debug, Default)]
+pub(super) struct Expected {
+    entries: HashMap<PathBuf, Option<(PathBuf, Metadata)>>,
+}
+
+impl Expected {
+    /// Adds to the stage what a part installs and its `stage` chooses.
+    pub fn stage(&mut self, rules: &[String], install: &Path) -> Result<(), StepError> {
+        let fileset = Fileset::new(rules)?;
+        self.add(install, |path| fileset.chooses(path))
+    }
+
+    /// Adds to the prime folder what came from a part and its `prime` chooses.
+    pub fn prime(
+        &mut self,
+        owners: &Owners,
+        part: &Name,
+        rules: &[String],
+        stage: &Path,
+    ) -> Result<(), StepError> {
+        let fileset = Fileset::new(rules)?;
+        let is_owned = |path: &Path| owners.paths.get(path).is_some_and(|owners| owners.contains(part));
+        self.add(stage, |path| is_owned(path) && fileset.chooses(path))
+    }
+
+    fn add(&mut self, from: &Path, chooses: impl Fn(&Path) -> bool) -> Result<(), StepError> {
+        let mut folder = PathBuf::new();
+        for entry in files::list(from, |_| true)?.into_iter().filter(|entry| chooses(&entry.path)) {
+            if entry.path.parent() != Some(&folder) {
+                folder = entry.path.parent().unwrap_or(Path::new("")).to_path_buf();
+                for parent in entry.path.ancestors().skip(1) {
+                    self.entries.entry(parent.to_path_buf()).or_default();
+                }
+            }
+            let original = (!entry.metadata.is_dir()).then(|| (from.join(&entry.path), entry.metadata));
+            self.entries.entry(entry.path).or_insert(original);
+        }
+        Ok(())
+    }
+
+    /// Removes from the folder all else.
+    pub fn keep_in(&self, folder: &Path) -> Result<(), FileError> {
+        files::prune(folder, |entry| match self.entries.get(&entry.path) {
+            None => Ok(false),
+            Some(None) => Ok(entry.metadata.is_dir()),
+            Some(Some((original, metadata))) => files::is_another_name(folder, entry, original, metadata),
+        })?;
+        Ok(())
+    }
 }
 
 /// What a part installs and its `stage` chooses.

@@ -15,7 +15,7 @@ mod download;
 mod folder;
 pub mod git;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -43,6 +43,9 @@ pub struct Request<'a> {
     pub cache: &'a Path,
     /// The caller's environment, which says how the network is reached.
     pub environment: &'a BTreeMap<String, String>,
+    /// Files in the target that have the content and the executability of those in the source, where that is a folder: they
+    /// need not be copied again. For an empty target nothing.
+    pub same: &'a HashSet<PathBuf>,
     /// How long a connection may take, and a server may say nothing: mostly [`PATIENCE`].
     pub patience: Duration,
 }
@@ -181,8 +184,8 @@ impl SourceError {
 /// How far the fetching is: bytes, and bytes in all where that is known.
 pub type Progress<'a> = dyn FnMut(u64, Option<u64>) + 'a;
 
-/// Fetches the source of a part into `target`, a folder that is empty: all kinds but git repositories, for which
-/// [`git::commands`] and [`git::finish`] are. Nothing for a part without a source.
+/// Fetches the source of a part into `target`, a folder that is empty (for the copy of a folder it need not be, and then
+/// becomes what an empty one would): all kinds but git repositories, for which [`git::commands`] and [`git::finish`] are. Nothing for a part without a source.
 ///
 /// # Errors
 /// [`SourceError`]; `target` may then hold a part of the source.
@@ -196,7 +199,9 @@ pub fn fetch(
     };
     let fetched = Fetched { address: source.clone(), ..Fetched::default() };
     match kind {
-        SourceType::Local => folder::copy(request.project, source, target).map(|()| Some(fetched)),
+        SourceType::Local => {
+            folder::copy(request.project, source, target, request.same).map(|()| Some(fetched))
+        }
         SourceType::Git if is_remote(source) => Ok(None),
         SourceType::Git => folder::inside(request.project, source).map(|_| None),
         SourceType::Tar | SourceType::Zip | SourceType::Deb => {
@@ -226,7 +231,7 @@ pub fn inner_folder(part: &Part, folder: &Path) -> Result<PathBuf, SourceError> 
 /// # Errors
 /// [`SourceError`]; `target` may then hold a part of it.
 pub fn copy_project(project: &Project, target: &Path) -> Result<(), SourceError> {
-    folder::copy(project, ".", target)
+    folder::copy(project, ".", target, &HashSet::new())
 }
 
 /// An archive as a file, checked.

@@ -8,6 +8,7 @@ mod downloads;
 mod git;
 mod hostile;
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -62,6 +63,7 @@ impl Workshop {
             part,
             cache: &self.path("cache"),
             environment: &std::env::vars().collect(),
+            same: &HashSet::new(),
             patience: Duration::from_secs(2),
         };
         let fetched = sources::fetch(&request, &target, progress)?;
