@@ -2,6 +2,9 @@
 //!
 //! The process in that namespace is this test's own program, started again as `child`.
 
+#[path = "tuf/repository.rs"]
+#[allow(dead_code, reason = "its own tests use the rest")]
+mod repository;
 mod support;
 
 use std::io::Write;
@@ -15,6 +18,8 @@ use pack_store_client::install::InstallError;
 use pack_store_client::installed;
 use pack_store_client::lock::StateLock;
 use pack_store_client::remove::RemoveError;
+use pack_store_client::tuf::{Client, TufError};
+use repository::{NOW, Repository};
 use support::{Project, World, hello};
 
 /// Starts a scenario in a namespace where it may mount.
@@ -64,6 +69,11 @@ fn cve_2026_34079_a_purge_does_not_cross_a_mount() {
     run("purge with a mount");
 }
 
+#[test]
+fn a_refresh_of_a_stores_metadata_on_a_full_disk_keeps_what_was_there() {
+    run("refresh on a full disk");
+}
+
 /// Not a test of its own: the process in the namespace.
 #[test]
 #[ignore = "started by the others"]
@@ -74,6 +84,7 @@ fn child() {
         "removal from a full disk" => removal_from_a_full_disk(&root),
         "read-only home" => read_only_home(&root),
         "read-only commands" => read_only_commands(&root),
+        "refresh on a full disk" => refresh_on_a_full_disk(&root),
         "purge with a mount" => purge_with_a_mount(&root),
         other => panic!("{other}"),
     }
@@ -209,4 +220,38 @@ fn purge_with_a_mount(root: &Path) {
     assert_eq!(world.recover().mended, [hello()]);
     assert!(!world.folders.package_data(&hello()).exists());
     assert_eq!(std::fs::read_to_string(outside.join("precious")).unwrap(), "precious");
+}
+
+fn refresh_on_a_full_disk(root: &Path) {
+    let folder = root.join("tuf");
+    let refresh = |store: &Repository| -> Result<(), TufError> {
+        let mut client = Client::open(&folder, Some(&store.files["1.root.json"]), store, NOW)?;
+        client.refresh().map(drop)
+    };
+    let read = |role: &str| std::fs::read(folder.join(format!("{role}.json"))).unwrap();
+    for free in (0..).step_by(4096) {
+        mount(&["-t", "tmpfs", "-o", "size=1m", "tmpfs"], root);
+        let old = Repository::new();
+        refresh(&old).unwrap();
+        let mut new = Repository::new();
+        new.publish(&["root", "targets", "snapshot", "timestamp"]);
+        fill(root, free);
+        let refreshed = refresh(&new);
+        for role in ["root", "timestamp", "snapshot", "targets"] {
+            let good = [old.files.get(&old.file_of(role)), new.files.get(&new.file_of(role))];
+            assert!(good.contains(&Some(&read(role))), "{free}: {role}");
+        }
+        std::fs::remove_file(root.join("filling")).unwrap();
+        refresh(&new).unwrap();
+        assert_eq!(read("targets"), new.files["2.targets.json"]);
+        unmount(root);
+        match refreshed {
+            Ok(()) => {
+                assert!(free > 0);
+                return;
+            }
+            Err(TufError::File(error)) => assert!(error.is_disk_full(), "{error}"),
+            Err(error) => panic!("{free}: {error}"),
+        }
+    }
 }

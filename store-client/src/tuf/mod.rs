@@ -25,7 +25,7 @@
 //! | [`key`] | keys, signatures and thresholds |
 //! | [`stored`] | the folder |
 //! | [`target`] | a target, and its bytes looked at as they come |
-//! | [`transport`] | where files come from; [`http`] is one |
+//! | [`transport`] | where files come from: [`http`], [`files`] |
 //!
 //! # Time
 //! Metadata is past its date when that is before the *start time*, which one client has and keeps. It is the later of the
@@ -36,6 +36,7 @@
 //! was good then.
 
 mod error;
+pub mod files;
 pub mod http;
 mod key;
 mod publisher;

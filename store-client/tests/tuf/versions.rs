@@ -1,5 +1,6 @@
 //! Refreshes in order, and rollbacks of each role.
 
+use pack_store_client::tuf::files::Files;
 use pack_store_client::tuf::{Client, FetchError, TufError};
 use serde_json::json;
 
@@ -38,6 +39,21 @@ fn a_refresh_asks_for_what_is_new_and_keeps_it_byte_for_byte() {
         world.refreshed(&repository);
         assert_eq!(repository.asked(), ["3.root.json", "timestamp.json"]);
     }
+}
+
+#[test]
+fn a_store_in_a_folder_is_read() {
+    let mut repository = Repository::new();
+    repository.publish(&["root"]);
+    let world = World::new(&repository);
+    let folder = world.folder.with_file_name("store");
+    let store = Files::new(&folder);
+    // A disk that is not there is not a store without a newer root.
+    assert!(matches!(world.refused(&store), TufError::Fetch { source: FetchError::Failed(_), .. }));
+    std::fs::create_dir(&folder).unwrap();
+    repository.files.iter().for_each(|(name, bytes)| std::fs::write(folder.join(name), bytes).unwrap());
+    world.refreshed(&store);
+    assert_eq!(world.versions(), [2, 1, 1, 1]);
 }
 
 #[test]
