@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 
 use super::deb::read;
 use super::{DebianError, last_lines};
@@ -32,7 +32,8 @@ pub(super) struct Content {
     path: PathBuf,
     chunks: Receiver<Vec<u8>>,
     chunk: io::Cursor<Vec<u8>>,
-    worker: JoinHandle<Result<(), DebianError>>,
+    /// Nothing where no thread could be had, and why.
+    worker: io::Result<JoinHandle<Result<(), DebianError>>>,
 }
 
 impl Content {
@@ -40,7 +41,7 @@ impl Content {
     pub(super) fn start(path: &Path, which: Which) -> Content {
         let (sender, chunks) = sync_channel(AHEAD);
         let of = path.to_owned();
-        let worker = std::thread::spawn(move || decompress(&of, which, &sender));
+        let worker = Builder::new().spawn(move || decompress(&of, which, &sender));
         Content { path: path.to_owned(), chunks, chunk: io::Cursor::default(), worker }
     }
 
@@ -49,7 +50,7 @@ impl Content {
         // The thread ends when nobody takes what it has.
         drop(self.chunks);
         let panicked = |_| read(&self.path, io::Error::other("the thread that decompresses has ended"));
-        self.worker.join().map_err(panicked)?
+        self.worker.map_err(|source| read(&self.path, source))?.join().map_err(panicked)?
     }
 }
 
