@@ -37,6 +37,8 @@ pub struct PartsProgress<'a> {
     ran: usize,
     skipped: usize,
     step: Option<Running>,
+    /// What goes on before the first step, where it takes a while.
+    before: Option<ProgressBar>,
 }
 
 /// A step under way.
@@ -52,7 +54,7 @@ struct Running {
 impl<'a> PartsProgress<'a> {
     /// A build begins.
     pub fn new(terminal: &'a Terminal, place: &'a Doing) -> PartsProgress<'a> {
-        PartsProgress { terminal, place, begun: Instant::now(), ran: 0, skipped: 0, step: None }
+        PartsProgress { terminal, place, begun: Instant::now(), ran: 0, skipped: 0, step: None, before: None }
     }
 
     /// How long the step that runs has been running.
@@ -62,6 +64,7 @@ impl<'a> PartsProgress<'a> {
 
     /// The build is over; the last step has nothing to say any more.
     pub fn end(&mut self) {
+        self.clear_before();
         if let Some(step) = self.step.take() {
             step.clear();
         }
@@ -85,6 +88,7 @@ impl<'a> PartsProgress<'a> {
 
     /// The step that runs is complete.
     fn complete(&mut self) {
+        self.clear_before();
         let Some(step) = self.step.take() else { return };
         let is_shown = !step.bar.is_hidden();
         let line = format!("{} {}", step.name, human_time(step.begun.elapsed()));
@@ -94,10 +98,20 @@ impl<'a> PartsProgress<'a> {
         }
     }
 
-    fn tell(&self, doing: &str) {
+    fn clear_before(&mut self) {
+        if let Some(bar) = self.before.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn tell(&mut self, doing: &str) {
         let Some(step) = &self.step else {
             // Before a step it is found out whether it has to run.
-            self.terminal.detail(doing);
+            let bar = self.before.get_or_insert_with(|| self.terminal.spinner(doing));
+            bar.set_message(doing.to_owned());
+            if bar.is_hidden() {
+                self.terminal.detail(doing);
+            }
             return;
         };
         if step.bar.is_hidden() {
@@ -204,10 +218,13 @@ impl Progress for PartsProgress<'_> {
             debian::Progress::Unpacking { name, done, of } => {
                 self.tell(&format!("unpacking {name} ({}/{of})", done + 1));
             }
-            debian::Progress::Note(note) => match &self.step {
-                Some(step) => step.bar.suspend(|| self.terminal.warn(note.to_string())),
-                None => self.terminal.warn(note.to_string()),
-            },
+            debian::Progress::Note(note) => {
+                let bar = self.step.as_ref().map(|step| &step.bar).or(self.before.as_ref());
+                match bar {
+                    Some(bar) => bar.suspend(|| self.terminal.warn(note.to_string())),
+                    None => self.terminal.warn(note.to_string()),
+                }
+            }
         }
     }
 }
