@@ -12,7 +12,7 @@ run="ca-certificates dpkg xz-utils"
 # compare with, a tracer, an X server and tools to look at its windows, a Redis client, a terminal emulator, the checker of
 # desktop entries, an app that maps files; message buses, what pack filters them with, and
 # clients; sound servers; a user's service manager; networks and compositors to be shown to apps; what plugins build with; what
-# makes repositories, archives, and certificates of servers.
+# makes repositories, archives, and certificates of servers; a web server.
 test="squashfs-tools squashfs-tools-ng squashfuse 7zip attr e2fsprogs bubblewrap strace xvfb x11-utils x11-apps xauth
   redis-tools tmux desktop-file-utils util-linux mount procps python3 openssh-client gpg-agent gpgconf cups-daemon cups-client openssh-server
   python3-venv curl wayland-utils weston gtk-3-examples qtbase5-examples chromium
@@ -20,7 +20,7 @@ test="squashfs-tools squashfs-tools-ng squashfuse 7zip attr e2fsprogs bubblewrap
   xdg-dbus-proxy dbus-daemon dbus-bin libglib2.0-bin python3-dbus python3-gi xdg-desktop-portal xdg-desktop-portal-gtk
   xdotool gnome-keyring libsecret-tools dunst avahi-daemon avahi-utils iproute2 at-spi2-core dconf-service dconf-gsettings-backend
   gsettings-desktop-schemas systemd make python3-pip meson ninja-build golang-go
-  git openssl zip bzip2 zstd"
+  git openssl zip bzip2 zstd nginx-light"
 # Node.js's own packages have npm too, and are no friends of Debian's.
 [ -x /usr/bin/npm ] || test="$test nodejs npm"
 

@@ -1,4 +1,4 @@
-//! `pack info`: all that is known of an installed package.
+//! `pack info`: all that is known of an installed package; of one that is not, what the stores say ([`info_store`]).
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -7,19 +7,22 @@ use std::sync::Arc;
 use pack_launcher::package::Package;
 use pack_schemas::manifest::{Manifest, PackageType};
 use pack_schemas::names::{Name, PackageName};
-use pack_schemas::state::PackageState;
+use pack_schemas::state::{HELD_FOREVER, PackageState};
 use pack_store_client::folders::Folders;
 use pack_store_client::installed::{self, DataSize, StateError};
 use pack_store_client::trust::TrustedKeys;
 use serde::Serialize;
 
 use crate::announce;
+use crate::changing::now;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::info_store;
 use crate::install::{own_keys, trust_text};
 use crate::package_file::shown;
 use crate::permissions::{Asked, Standing, asked};
 use crate::remove::size_text;
+use crate::stores;
 use crate::terminal::{Terminal, human_size, iso_time, visible};
 
 /// Arguments of `pack info`.
@@ -27,6 +30,9 @@ use crate::terminal::{Terminal, human_size, iso_time, visible};
 pub struct Arguments {
     /// The package
     name: PackageName,
+    /// What the stores have of it, also where it is installed
+    #[arg(long)]
+    store: bool,
     /// Print everything as JSON
     #[arg(long)]
     json: bool,
@@ -56,9 +62,16 @@ pub fn perform(arguments: Arguments, context: &Context) -> Result<ExitCode, Fail
     let failed = |error: &StateError| {
         Failure::new(format!("cannot tell about `{name}`")).because(error).hint_from(error.hint())
     };
-    let state = installed::read_state(&folders, name)
-        .and_then(|state| state.ok_or_else(|| StateError::NotInstalled { name: name.clone() }))
-        .map_err(|error| failed(&error))?;
+    let state = installed::read_state(&folders, name).map_err(|error| failed(&error))?;
+    let asks_stores = arguments.store || state.is_none() && stores::has_remotes(&folders);
+    if asks_stores && info_store::show(context, &folders, name, arguments.json)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if asks_stores {
+        return Err(Failure::new(format!("package `{name}` is not installed, and no store has it"))
+            .hint(format!("`pack search {name}` looks for similar ones")));
+    }
+    let state = state.ok_or_else(|| failed(&StateError::NotInstalled { name: name.clone() }))?;
     let data = installed::data_size(&folders, name).map_err(|error| failed(&error))?;
     let opened = if state.current.is_some() { Some(open_image(&folders, name)) } else { None };
     let package = opened.as_ref().and_then(|opened| opened.as_ref().ok());
@@ -139,6 +152,17 @@ fn show_state(terminal: &Terminal, state: &PackageState, trusted: &TrustedKeys) 
     line(terminal, "publisher:", &publisher);
     if !state.enabled {
         line(terminal, "enabled:", "no");
+    }
+    if let Some(source) = &state.source {
+        line(terminal, "store:", &format!("{}, channel {}", source.remote, source.channel));
+        match source.held_until.filter(|_| source.is_held(now())) {
+            Some(HELD_FOREVER) => line(terminal, "held:", "until `pack refresh --unhold`"),
+            Some(until) => line(terminal, "held:", &format!("until {}", iso_time(until))),
+            None => {}
+        }
+    }
+    if let Some(reason) = state.current().and_then(|current| current.revoked.as_ref()) {
+        line(terminal, "revoked:", &format!("{}; it is not started", visible(reason)));
     }
     for entry in state.revisions.iter().rev().filter(|entry| Some(entry.revision) != state.current) {
         let size = human_size(entry.size);

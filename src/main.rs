@@ -18,10 +18,13 @@ mod context;
 mod diff;
 mod disconnect;
 mod doctor;
+mod download;
 mod explain;
 mod failure;
+mod fetching;
 mod hint;
 mod info;
+mod info_store;
 mod init;
 mod inspect;
 mod install;
@@ -38,10 +41,15 @@ mod planning;
 mod plugs;
 mod project;
 mod rebuild;
+mod refresh;
+mod remote;
 mod remove;
+mod revert;
 mod run;
 mod sbom;
 mod schema;
+mod search;
+mod stores;
 mod terminal;
 mod trust;
 mod unpack;
@@ -97,11 +105,21 @@ enum Verb {
     Unpack(unpack::Arguments),
     /// Say whose packages may be installed
     Trust(trust::Arguments),
+    /// Add and list the stores that packages come from
+    Remote(remote::Arguments),
+    /// Look for packages in the stores
+    Search(search::Arguments),
     /// Install a package
     Install(install::Arguments),
+    /// Download a package from a store, and do not install it
+    Download(download::Arguments),
+    /// Bring packages to what their stores have now
+    Refresh(refresh::Arguments),
+    /// Go back to an earlier revision of a package
+    Revert(revert::Arguments),
     /// List installed packages
     List(list::Arguments),
-    /// Show what is known of an installed package
+    /// Show what is known of a package
     Info(info::Arguments),
     /// Remove an installed package
     Remove(remove::Arguments),
@@ -153,7 +171,12 @@ fn perform(verb: Verb, context: &Context) -> Result<ExitCode, Failure> {
         Verb::Sbom(arguments) => sbom::perform(arguments, context),
         Verb::Unpack(arguments) => unpack::perform(arguments, context),
         Verb::Trust(arguments) => trust::perform(arguments, context),
+        Verb::Remote(arguments) => remote::perform(arguments, context),
+        Verb::Search(arguments) => search::perform(arguments, context),
         Verb::Install(arguments) => install::perform(arguments, context),
+        Verb::Download(arguments) => download::perform(arguments, context),
+        Verb::Refresh(arguments) => refresh::perform(arguments, context),
+        Verb::Revert(arguments) => revert::perform(arguments, context),
         Verb::List(arguments) => list::perform(arguments, context),
         Verb::Info(arguments) => info::perform(arguments, context),
         Verb::Remove(arguments) => remove::perform(arguments, context),

@@ -260,6 +260,13 @@ pub fn open(name: &PackageName, folders: &Folders) -> Result<Opened, Failure> {
     if !current.state.enabled {
         return Err(Failure::new(format!("`{name}` is disabled")).hint(format!("`pack enable {name}`")));
     }
+    if let Some(reason) = current.state.current().and_then(|entry| entry.revoked.as_ref()) {
+        let message =
+            format!("revision {} of `{name}` is not run: it was revoked by its publisher", current.revision);
+        return Err(Failure::new(format!("{message}: {}", visible(reason))).hint(format!(
+            "`pack refresh {name}` gets another, if there is one; `pack revert {name}` goes back"
+        )));
+    }
     let package = Package::open(current.file).map_err(|error| failed().because(&error))?;
     let envelope = package.envelope();
     if package.envelope_hash() != current.envelope || envelope.name != *name {

@@ -207,6 +207,15 @@ impl Terminal {
         bar
     }
 
+    /// A bar for `total` bytes that come over a network, with their speed and the time that is left; hidden where there is no
+    /// terminal, or with `-q`.
+    pub fn download_bar(&self, what: &str, total: u64) -> ProgressBar {
+        let template = "{msg:20} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
+        let bar = self.bar(ProgressBar::new(total), template);
+        bar.set_message(what.to_owned());
+        bar
+    }
+
     /// A sign of life for work of unknown length; hidden where there is no terminal, or with `-q`.
     pub fn spinner(&self, what: &str) -> ProgressBar {
         let bar = self.bar(ProgressBar::new_spinner(), "{spinner} {wide_msg} {elapsed}");

@@ -340,15 +340,21 @@ fn two_installs_at_once_both_count() {
 fn what_is_no_package_is_told_with_its_name() {
     let world = World::new();
     world.write("text", "hello");
-    for (file, expected) in
-        [("text", "not a pack package"), ("missing", "No such file"), (".", "not a regular file")]
-    {
+    for (file, expected) in [
+        ("text", "not a pack package"),
+        ("./missing", "No such file"),
+        ("missing.pkg", "No such file"),
+        (".", "not a regular file"),
+    ] {
         let refused = err(&fail(world.pack(["install", file]), 1));
         assert!(
             refused.starts_with(&format!("error: cannot open `{file}`")) && refused.contains(expected),
             "{refused}"
         );
     }
+    let refused = err(&fail(world.pack(["install", "missing"]), 1));
+    assert!(refused.contains("there is no file `missing`, and no remote was added"), "{refused}");
+    fail(world.pack(["install", "--channel", "edge", "./text"]), 2);
     fail(world.pack(["install"]), 2);
     assert!(!Path::new(&world.home(".local")).exists(), "nothing is left behind");
 }

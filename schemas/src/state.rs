@@ -17,6 +17,7 @@ use crate::facts::ImageFacts;
 use crate::interface::{Grant, Side};
 use crate::manifest::{Epoch, Manifest, PackageType, RelativePath};
 use crate::names::{Hash, Name, PackageName, PublicKey, Revision, Version};
+use crate::store::Channel;
 
 /// The format version of `state.json` and of trusted keys that this program reads and writes.
 pub const STATE_VERSION: u32 = 1;
@@ -26,6 +27,8 @@ pub const STATE_LIMIT: u64 = 1 << 20;
 pub const TRUSTED_KEY_LIMIT: u64 = 4 << 10;
 /// Longest name of a trusted key in characters.
 pub const TRUSTED_NAME_LIMIT: usize = 64;
+/// The end of the year 9999, which stands for no end.
+pub const HELD_FOREVER: u64 = 253_402_300_799;
 
 /// The state of one package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +65,32 @@ pub struct PackageState {
     pub exported: Option<Revision>,
     /// What is, or may be, outside the sandbox on behalf of the package.
     pub exports: BTreeSet<Export>,
+    /// Where updates come from; nothing for a package that was installed from a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+}
+
+/// The store that a package follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Source {
+    /// The remote.
+    pub remote: Name,
+    /// The channel.
+    pub channel: Channel,
+    /// Until when it is not updated, in seconds since 1970; [`HELD_FOREVER`] is without end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<u64>,
+    /// The envelope that a person has gone back from; it is not offered again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reverted_from: Option<Hash>,
+}
+
+impl Source {
+    /// Whether it is not updated now.
+    pub fn is_held(&self, now: u64) -> bool {
+        self.held_until.is_some_and(|until| now < until)
+    }
 }
 
 /// One installed revision.
@@ -84,6 +113,9 @@ pub struct InstalledRevision {
     /// installed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facts: Option<ImageFacts>,
+    /// Why its publisher has revoked it: it is not started any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<String>,
 }
 
 /// A plug or slot that is connected.
@@ -285,6 +317,7 @@ mod tests {
             installed: 1_700_000_000,
             base: None,
             facts: Some(ImageFacts::default()),
+            revoked: None,
         };
         PackageState {
             format: STATE_VERSION,
@@ -301,6 +334,12 @@ mod tests {
             enabled: true,
             exported: None,
             exports: BTreeSet::new(),
+            source: Some(Source {
+                remote: "example".parse().unwrap(),
+                channel: Channel::default(),
+                held_until: Some(HELD_FOREVER),
+                reverted_from: Some(Hash([4; 32])),
+            }),
         }
     }
 

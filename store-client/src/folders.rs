@@ -8,6 +8,8 @@
 //! PACK/data/NAME/{REVISION,common}           the app's own data, 0700 from PACK/data down
 //! PACK/keys                                  the user's own signing keys
 //! PACK/trusted/FINGERPRINT.json              publishers that the user trusts
+//! PACK/remotes/NAME/                         a store that was added (crate::remote)
+//! PACK/machine                               a random number of this machine's, told to nobody
 //! PACK/lock                                  held by whoever changes any of these
 //! DATA/{applications,icons}, CONFIG/autostart, HOME/.local/bin what is exported
 //! ```
@@ -129,6 +131,11 @@ impl Folders {
     /// Publishers that the user trusts.
     pub fn trusted(&self) -> PathBuf {
         self.pack.join("trusted")
+    }
+
+    /// Stores that were added.
+    pub fn remotes(&self) -> PathBuf {
+        self.pack.join("remotes")
     }
 
     /// The file that is locked by whoever changes anything.

@@ -15,6 +15,8 @@
 //! | [`export`] | commands, desktop entries and icons outside the sandbox |
 //! | [`publish`] | a store is made and changed |
 //! | [`reader`] | what the caller has to read packages with |
+//! | [`remote`] | a store is asked: what it has, and for packages |
+//! | [`follow`] | which store a package follows, and going back to an earlier revision |
 //! | [`tuf`] | what a store signs is checked, and nothing else believed |
 //! | [`version`] | which of two versions is older |
 //!
@@ -28,12 +30,14 @@ pub mod decision;
 pub mod export;
 mod folder;
 pub mod folders;
+pub mod follow;
 pub mod install;
 pub mod installed;
 pub mod lock;
 pub mod publish;
 pub mod reader;
 pub mod recover;
+pub mod remote;
 pub mod remove;
 #[cfg(test)]
 mod testing;

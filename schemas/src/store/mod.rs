@@ -20,6 +20,7 @@
 pub mod catalog;
 pub mod channel;
 pub mod entry;
+pub mod remote;
 
 use std::fmt;
 
@@ -33,6 +34,7 @@ use crate::tuf;
 pub use catalog::{CatalogEntry, CatalogIndex};
 pub use channel::{Channel, Risk, Track};
 pub use entry::{PackageEntry, StoreRevision};
+pub use remote::RemoteFile;
 
 /// The format version of the documents of this module.
 pub const STORE_VERSION: u32 = 1;

@@ -2,9 +2,10 @@
 //!
 //! The questions, in this order; the first that is answered with no ends it:
 //!
+//! 0. Is it what the store that it comes from says that it is?
 //! 1. Is it signed? Unsigned needs `--dangerous`; a wrong signature is refused in any case.
 //! 2. If the package is there, or was and its data is kept: is it signed by the same publisher?
-//! 3. Is the publisher trusted, or one of the user's own keys? If not, that is to be asked.
+//! 3. Is the publisher trusted, one of the user's own keys, or vouched for by the store? If not, that is to be asked.
 //! 4. Does its architecture run here, is its base installed, is it of the same type as before, can it read the data that is there?
 //! 5. Is it in devmode? That needs `--devmode`.
 //!
@@ -12,6 +13,7 @@
 //! package from a store is another matter: there nobody chose.)
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -20,7 +22,8 @@ use pack_schemas::interface::Side;
 use pack_schemas::manifest::{Base, Confinement, Epoch, Manifest, PackageType};
 use pack_schemas::names::{Architecture, Hash, Name, PackageName, PublicKey, Revision, Version};
 use pack_schemas::package::{Envelope, PackageError};
-use pack_schemas::state::{Connection, InstalledRevision, PackageState, STATE_VERSION};
+use pack_schemas::state::{Connection, InstalledRevision, PackageState, STATE_VERSION, Source};
+use pack_schemas::store::{Channel, StoreRevision};
 use pack_schemas::text::visible;
 
 use crate::trust::{Trust, TrustedKeys};
@@ -40,6 +43,25 @@ pub struct Candidate<'a> {
     pub size: u64,
     /// What [`pack_schemas::package::verify`] said of its signatures.
     pub signers: Result<&'a [PublicKey], &'a PackageError>,
+    /// What the store says that it comes from; nothing for a file of the person's.
+    pub vouched: Option<Vouched<'a>>,
+}
+
+/// What a store says of a package file, signed by the store.
+#[derive(Debug, Clone, Copy)]
+pub struct Vouched<'a> {
+    /// The remote.
+    pub remote: &'a Name,
+    /// The channel that is followed from now on.
+    pub channel: &'a Channel,
+    /// The name of the package.
+    pub name: &'a PackageName,
+    /// Its number there.
+    pub number: NonZeroU32,
+    /// What it is to be.
+    pub revision: &'a StoreRevision,
+    /// The keys that its publisher signs with.
+    pub publishers: &'a BTreeSet<PublicKey>,
 }
 
 /// What is there already.
@@ -136,6 +158,13 @@ pub enum Publisher {
     },
     /// It is signed by a key that will be trusted from now on.
     NewlyTrusted(PublicKey),
+    /// It is signed by a key of which a store that was added says that it is the publisher's.
+    Vouched {
+        /// The key.
+        key: PublicKey,
+        /// The store.
+        remote: Name,
+    },
     /// Nobody knows.
     Unsigned,
 }
@@ -162,6 +191,16 @@ pub enum Note {
 /// Why a package is not installed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// The store gave another package than its signed entry says.
+    #[error("what the store `{remote}` gave for `{name}` is not what it says of it: {what} differs")]
+    NotTheEntry {
+        /// The package.
+        name: PackageName,
+        /// The store.
+        remote: Name,
+        /// What differs.
+        what: &'static str,
+    },
     /// It has no signature.
     #[error("package `{name}` is not signed")]
     Unsigned {
@@ -287,6 +326,9 @@ impl Refusal {
                 "`--devmode` installs it. The walls are those of any package; what they refuse is told after each run".to_owned(),
             ),
             Refusal::OtherType { name } => Some(format!("`pack remove {name}` first")),
+            Refusal::NotTheEntry { .. } => {
+                Some("its publisher has made a mistake, or somebody else signs in the store's name".to_owned())
+            }
             Refusal::Architecture { .. } | Refusal::NoRevisionLeft { .. } => None,
         }
     }
@@ -300,9 +342,14 @@ pub fn decide(candidate: &Candidate, present: &Present, wishes: &Wishes) -> Resu
     let envelope = candidate.envelope;
     let name = &envelope.name;
     let state = present.state.as_ref();
+    if let Some(vouched) = &candidate.vouched {
+        expect_entry(candidate, vouched)?;
+    }
     let publisher = match judge_signers(candidate, state, wishes)? {
         Judged::Unsigned => Publisher::Unsigned,
-        Judged::SignedBy(keys) => match choose_publisher(&keys, &present.trusted, wishes.trust) {
+        Judged::SignedBy(keys) => match choose_publisher(&keys, &present.trusted, wishes.trust)
+            .or_else(|| vouched_publisher(&keys, candidate.vouched.as_ref()))
+        {
             Some(publisher) => publisher,
             None => return Ok(Decision::AskTrust { keys }),
         },
@@ -333,6 +380,38 @@ pub fn decide(candidate: &Candidate, present: &Present, wishes: &Wishes) -> Resu
         return Err(Refusal::Devmode { name: name.clone() });
     }
     Ok(Decision::Install(Box::new(plan(candidate, state, publisher, wishes)?)))
+}
+
+/// Checks a package file against what the store says that it is, however well it is signed.
+///
+/// # Errors
+/// [`Refusal::NotTheEntry`].
+pub fn expect_entry(candidate: &Candidate, vouched: &Vouched<'_>) -> Result<(), Refusal> {
+    let (envelope, revision) = (candidate.envelope, vouched.revision);
+    let is_signed = |key: &PublicKey| vouched.publishers.contains(key);
+    let checks = [
+        ("the name", envelope.name == *vouched.name),
+        ("the architecture", envelope.architecture == revision.architecture),
+        ("the type", envelope.package_type == revision.package_type),
+        ("the version", envelope.version == revision.version),
+        ("the epoch", envelope.manifest.epoch == revision.epoch),
+        ("the size", candidate.size == revision.file.size),
+        ("the envelope", candidate.envelope_hash == revision.envelope),
+        ("the publisher", candidate.signers.is_ok_and(|signers| signers.iter().any(is_signed))),
+    ];
+    match checks.into_iter().find(|(_, holds)| !holds) {
+        None => Ok(()),
+        Some((what, _)) => {
+            let (name, remote) = (vouched.name.clone(), vouched.remote.clone());
+            Err(Refusal::NotTheEntry { name, remote, what })
+        }
+    }
+}
+
+fn vouched_publisher(keys: &[PublicKey], vouched: Option<&Vouched<'_>>) -> Option<Publisher> {
+    let vouched = vouched?;
+    let key = keys.iter().find(|key| vouched.publishers.contains(key))?;
+    Some(Publisher::Vouched { key: *key, remote: vouched.remote.clone() })
 }
 
 /// The package that is the base, for a manifest whose base is one.
@@ -399,7 +478,10 @@ impl Publisher {
     /// The key.
     pub fn key(&self) -> Option<PublicKey> {
         match self {
-            Publisher::Own(key) | Publisher::Trusted { key, .. } | Publisher::NewlyTrusted(key) => Some(*key),
+            Publisher::Own(key)
+            | Publisher::Trusted { key, .. }
+            | Publisher::NewlyTrusted(key)
+            | Publisher::Vouched { key, .. } => Some(*key),
             Publisher::Unsigned => None,
         }
     }
@@ -417,6 +499,7 @@ fn plan(
     let mut after = state.cloned().unwrap_or_else(|| first_state(envelope));
     let revision = match current {
         Some(entry) if is_repair => entry.revision,
+        _ if let Some(number) = store_number(candidate, &after) => number,
         _ => {
             let next = after.last_local.checked_add(1);
             after.last_local = next.ok_or_else(|| Refusal::NoRevisionLeft { name: envelope.name.clone() })?;
@@ -432,10 +515,15 @@ fn plan(
         base: base_of(&envelope.manifest),
         // They are read when the image is checked.
         facts: None,
+        revoked: None,
     };
     match after.revisions.iter_mut().find(|earlier| earlier.revision == revision) {
-        Some(earlier) => *earlier = entry,
-        None => after.revisions.push(entry),
+        Some(earlier) if is_repair => *earlier = entry,
+        // One that a person had gone back from is the newest again.
+        _ => {
+            after.revisions.retain(|earlier| earlier.revision != revision);
+            after.revisions.push(entry);
+        }
     }
     let data_from = after.current.or(after.kept_data).filter(|_| !is_repair);
     after.current = Some(revision);
@@ -452,6 +540,7 @@ fn plan(
     after.publisher = publisher.key();
     after.kept_data = None;
     after.exported = None;
+    after.source = source(candidate, after.source.take(), is_repair);
     Ok(InstallPlan {
         name: envelope.name.clone(),
         version: envelope.version.clone(),
@@ -467,6 +556,23 @@ fn plan(
         before: state.cloned(),
         after,
     })
+}
+
+/// The store's number for it, where that is free. A number that is there for another file, of another store, is not taken:
+/// its image would be replaced before the state says so.
+fn store_number(candidate: &Candidate, state: &PackageState) -> Option<Revision> {
+    let revision = Revision::Store(candidate.vouched.as_ref()?.number.get());
+    let there = state.revision(revision);
+    there.is_none_or(|entry| entry.envelope == candidate.envelope_hash).then_some(revision)
+}
+
+/// What the package follows from now on: the store that it comes from. Another file, of the person's choice, is not to be
+/// replaced by the store's next one.
+fn source(candidate: &Candidate, before: Option<Source>, is_repair: bool) -> Option<Source> {
+    let Some(vouched) = &candidate.vouched else { return before.filter(|_| is_repair) };
+    let held_until = before.and_then(|source| source.held_until);
+    let (remote, channel) = (vouched.remote.clone(), vouched.channel.clone());
+    Some(Source { remote, channel, held_until, reverted_from: None })
 }
 
 fn first_state(envelope: &Envelope) -> PackageState {
@@ -485,6 +591,7 @@ fn first_state(envelope: &Envelope) -> PackageState {
         enabled: true,
         exported: None,
         exports: BTreeSet::new(),
+        source: None,
     }
 }
 

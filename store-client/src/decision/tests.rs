@@ -54,6 +54,7 @@ impl Case {
             envelope_hash: self.hash,
             size: 5000,
             signers: self.signers.as_deref(),
+            vouched: None,
         };
         decide(&candidate, &self.present, &self.wishes)
     }
@@ -357,4 +358,118 @@ fn devmode_needs_a_yes_each_time() {
     case.present.state = Some(case.plan().after);
     case.wishes.is_devmode = false;
     assert!(matches!(case.decide(), Err(Refusal::Devmode { .. })));
+}
+
+/// What a store says of the package of a case.
+fn store_revision(case: &Case) -> StoreRevision {
+    let envelope = &case.envelope;
+    let value = json!({
+        "version": envelope.version, "about": {}, "architecture": envelope.architecture, "type": envelope.package_type,
+        "file": { "sha256": "00".repeat(32), "size": 5000 }, "envelope": case.hash, "published": 1,
+        "sections": { "image": 1, "index": 1, "envelope": 1, "signatures": 1 },
+    });
+    serde_json::from_value(value).unwrap()
+}
+
+fn decide_vouched(
+    case: &Case,
+    number: u32,
+    publishers: &[PublicKey],
+    change: fn(&mut StoreRevision),
+) -> Result<Decision, Refusal> {
+    let (name, remote, channel) =
+        ("hello".parse().unwrap(), "example".parse().unwrap(), "edge".parse().unwrap());
+    let mut revision = store_revision(case);
+    change(&mut revision);
+    let candidate = Candidate {
+        envelope: &case.envelope,
+        envelope_hash: case.hash,
+        size: 5000,
+        signers: case.signers.as_deref(),
+        vouched: Some(Vouched {
+            remote: &remote,
+            channel: &channel,
+            name: &name,
+            number: NonZeroU32::new(number).unwrap(),
+            revision: &revision,
+            publishers: &publishers.iter().copied().collect(),
+        }),
+    };
+    decide(&candidate, &case.present, &case.wishes)
+}
+
+fn vouched_plan(case: &Case, number: u32) -> InstallPlan {
+    match decide_vouched(case, number, &[key(1)], |_| ()) {
+        Ok(Decision::Install(plan)) => *plan,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_store_vouches_for_a_publisher_and_gives_the_number() {
+    let case = Case::new();
+    let plan = vouched_plan(&case, 7);
+    assert_eq!(plan.publisher, Publisher::Vouched { key: key(1), remote: "example".parse().unwrap() });
+    assert_eq!(plan.revision, Revision::Store(7));
+    let source = plan.after.source.clone().unwrap();
+    assert_eq!((source.remote.as_str(), source.channel.to_string().as_str()), ("example", "latest/edge"));
+    // The key stays the package's: no store brings another.
+    let mut next = Case { present: Present { state: Some(plan.after), ..case.present }, ..Case::new() };
+    next.hash = Hash([8; 32]);
+    next.signers = Ok(vec![key(2)]);
+    let refused = decide_vouched(&next, 8, &[key(1), key(2)], |_| ());
+    assert!(matches!(refused, Err(Refusal::OtherPublisher { .. })), "{refused:?}");
+}
+
+#[test]
+fn a_package_that_is_not_the_one_that_the_store_names_is_refused() {
+    let case = Case::new();
+    type Alter = fn(&mut StoreRevision);
+    let refusals: [(&str, Alter); 5] = [
+        ("the version", |revision| revision.version = "9".parse().unwrap()),
+        ("the architecture", |revision| revision.architecture = Architecture::Arm64),
+        ("the type", |revision| revision.package_type = PackageType::Base),
+        ("the size", |revision| revision.file.size = 5001),
+        ("the envelope", |revision| revision.envelope = Hash([1; 32])),
+    ];
+    for (expected, change) in refusals {
+        match decide_vouched(&case, 1, &[key(1)], change) {
+            Err(Refusal::NotTheEntry { what, .. }) => assert_eq!(what, expected),
+            other => panic!("{other:?}"),
+        }
+    }
+    let other_key = decide_vouched(&case, 1, &[key(2)], |_| ());
+    assert!(matches!(other_key, Err(Refusal::NotTheEntry { what: "the publisher", .. })));
+    let unsigned = Case { signers: Err(PackageError::Unsigned), ..Case::new() };
+    assert!(decide_vouched(&unsigned, 1, &[key(1)], |_| ()).is_err());
+    let other_name = Case::of(envelope("other", "1.0", json!({})));
+    let refused = decide_vouched(&other_name, 1, &[key(1)], |_| ());
+    assert!(matches!(refused, Err(Refusal::NotTheEntry { what: "the name", .. })));
+}
+
+#[test]
+fn a_number_that_another_file_has_is_not_taken() {
+    let case = Case::new();
+    let state = Some(vouched_plan(&case, 7).after);
+    let other = Case { hash: Hash([8; 32]), present: Present { state, ..case.present }, ..Case::new() };
+    let plan = vouched_plan(&other, 7);
+    assert_eq!(plan.revision, Revision::Local(1));
+    assert_eq!(plan.after.revisions.len(), 2);
+}
+
+#[test]
+fn a_revision_that_comes_back_is_the_newest() {
+    let case = Case::new();
+    let first = vouched_plan(&case, 1).after;
+    let second =
+        Case { hash: Hash([8; 32]), present: Present { state: Some(first), ..case.present }, ..Case::new() };
+    let state = Some(vouched_plan(&second, 2).after);
+    let again = Case { present: Present { state, ..second.present }, ..Case::new() };
+    let after = vouched_plan(&again, 1).after;
+    let numbers: Vec<Revision> = after.revisions.iter().map(|entry| entry.revision).collect();
+    assert_eq!(numbers, [Revision::Store(2), Revision::Store(1)]);
+    // Another file of the person's is no store's.
+    let own =
+        Case { present: Present { state: Some(after), ..again.present }, hash: Hash([5; 32]), ..Case::new() };
+    assert_eq!(own.own().plan().after.source, None);
 }

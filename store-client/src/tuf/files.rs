@@ -1,7 +1,7 @@
 //! Files of a folder: a store on a disk, or on a network's file system.
 
-use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::transport::{FetchError, Transport};
@@ -20,11 +20,13 @@ impl Files {
     }
 }
 
-impl Transport for Files {
-    /// A folder that is not there (a disk that is not mounted) is no store without the file: that is a failure. Links
-    /// are not followed.
-    fn fetch(&self, path: &str, length_most: u64) -> Result<Vec<u8>, FetchError> {
-        let failed = |error: FileError| FetchError::Failed(format!("{error}: {}", error.source));
+impl Files {
+    /// Opens a file. A folder that is not there (a disk that is not mounted) is no store without the file: that is a
+    /// failure. Links are not followed.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub fn open(&self, path: &str) -> Result<File, FetchError> {
         let segments =
             segments(path).ok_or_else(|| FetchError::Failed("it has no name for a file".to_owned()))?;
         let (name, folders) = segments.split_last().ok_or(FetchError::NotFound)?;
@@ -34,12 +36,20 @@ impl Transport for Files {
         for inner in folders {
             folder = folder.child(inner, Mounts::Cross).map_err(failed)?.ok_or(FetchError::NotFound)?;
         }
-        let file = folder.open_file(name, Mounts::Cross).map_err(failed)?.ok_or(FetchError::NotFound)?;
+        folder.open_file(name, Mounts::Cross).map_err(failed)?.ok_or(FetchError::NotFound)
+    }
+}
+
+fn failed(error: FileError) -> FetchError {
+    FetchError::Failed(format!("{error}: {}", error.source))
+}
+
+impl Transport for Files {
+    fn fetch(&self, path: &str, length_most: u64) -> Result<Vec<u8>, FetchError> {
+        let file = self.open(path)?;
         let mut bytes = Vec::new();
         let read = file.take(length_most.saturating_add(1)).read_to_end(&mut bytes);
-        read.map_err(|source: io::Error| {
-            failed(FileError { action: "read", path: folder.join(OsStr::new(name)), source })
-        })?;
+        read.map_err(|error| FetchError::Failed(error.to_string()))?;
         if bytes.len() as u64 > length_most {
             return Err(FetchError::TooLong { length_most });
         }

@@ -43,6 +43,16 @@ impl Settings {
     }
 }
 
+/// A file, from some byte on, as it comes.
+pub struct Part {
+    /// The byte that it begins with: the one that was asked for, or 0 where the server sends the whole.
+    pub begins: u64,
+    /// How much is announced, in bytes.
+    pub length: Option<u64>,
+    /// The bytes.
+    pub reader: Box<dyn Read + Send>,
+}
+
 /// A store at an address.
 #[derive(Debug)]
 pub struct Http {
@@ -59,6 +69,39 @@ impl Http {
     pub fn new(base: &str, settings: Settings) -> Result<Http, FetchError> {
         let base = format!("{}/", base.trim_end_matches('/'));
         Ok(Http { agent: agent(&base, &settings)?, base, settings })
+    }
+
+    /// Asks for a file from its byte `from` on. The reader fails where the body pauses for longer than a person would wait;
+    /// how much of it is read, and how slow it may be on the whole, is the caller's to bound.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub fn get(&self, path: &str, from: u64) -> Result<Part, FetchError> {
+        let mut request =
+            self.agent.get(format!("{}{path}", self.base)).header(header::ACCEPT_ENCODING, "identity");
+        if from > 0 {
+            request = request.header(header::RANGE, format!("bytes={from}-"));
+        }
+        let response = request.call().map_err(|error| FetchError::Failed(error.to_string()))?;
+        let begins = match response.status() {
+            StatusCode::OK => 0,
+            StatusCode::PARTIAL_CONTENT if from > 0 && range_begin(&response) == Some(from) => from,
+            StatusCode::PARTIAL_CONTENT => {
+                return Err(FetchError::Failed(
+                    "the server sends another part than was asked for".to_owned(),
+                ));
+            }
+            StatusCode::NOT_FOUND => return Err(FetchError::NotFound),
+            status => return Err(FetchError::Failed(format!("the server answers {status}"))),
+        };
+        let length = response.body().content_length();
+        let reader = response.into_body().into_with_config().limit(u64::MAX).reader();
+        Ok(Part { begins, length, reader: Box::new(reader) })
+    }
+
+    /// How patient it is.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     fn read(
@@ -96,6 +139,12 @@ impl Http {
             }
         }
     }
+}
+
+/// The first byte of the one range that an answer has (RFC 9110, 14.4).
+fn range_begin(response: &ureq::http::Response<ureq::Body>) -> Option<u64> {
+    let range = response.headers().get(header::CONTENT_RANGE)?.to_str().ok()?;
+    range.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok()
 }
 
 impl Transport for Http {

@@ -81,6 +81,7 @@ impl World {
             envelope_hash: Hash::of(parts.envelope_bytes),
             size: bytes.len() as u64,
             signers: signers.as_deref(),
+            vouched: None,
         };
         match decide(&candidate, &present, wishes) {
             Ok(Decision::Install(plan)) => *plan,
